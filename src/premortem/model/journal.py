@@ -15,7 +15,7 @@ from typing import TextIO
 from premortem.errors import ConfigurationError
 from premortem.model.codec import Json, decode, encode
 from premortem.model.proof import Proof
-from premortem.model.run import Run
+from premortem.model.run import Fact, Run
 
 VERSION = 1
 
@@ -24,6 +24,7 @@ VERSION = 1
 class _End:
     elapsed_s: float
     ended: str
+    facts: tuple[Fact, ...] = ()
 
 
 class JournalWriter:
@@ -37,9 +38,9 @@ class JournalWriter:
         """Add one proof."""
         self._write({"proof": encode(proof)})
 
-    def end(self, elapsed_s: float, ended: str) -> None:
-        """Say how the run ended: "complete", or what cut it off. Seconds since its start."""
-        self._write({"end": encode(_End(elapsed_s, ended))})
+    def end(self, elapsed_s: float, ended: str, facts: tuple[Fact, ...] = ()) -> None:
+        """Say how the run ended: "complete", or what cut it off. Seconds since its start; what was learned on the way."""
+        self._write({"end": encode(_End(elapsed_s, ended, facts))})
 
     def _write(self, record: Json) -> None:
         self._stream.write(json.dumps(record, ensure_ascii=False, separators=(",", ":")) + "\n")
@@ -72,7 +73,7 @@ def read(path: Path) -> Run:
     )
     ends = [decode(_End, record["end"], "the end") for record in records if "end" in record]
     end = ends[-1] if ends and not torn else _End(sum(proof.elapsed_s for proof in proofs), "")
-    return replace(run, proofs=proofs, elapsed_s=end.elapsed_s, ended=end.ended)
+    return replace(run, proofs=proofs, elapsed_s=end.elapsed_s, ended=end.ended, facts=run.facts + end.facts)
 
 
 def _record(path: Path, number: int, line: str) -> dict[str, Json]:

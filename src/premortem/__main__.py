@@ -1,0 +1,5 @@
+"""`python -m premortem`."""
+
+from premortem.cli import main
+
+main()

@@ -1,0 +1,16 @@
+"""The command line: parse, call, print, exit code; one command per file, imported when it is called."""
+
+from __future__ import annotations
+
+import sys
+
+
+def main() -> None:
+    """Run the `premortem` command."""
+    try:
+        from premortem.cli.app import run
+    except ModuleNotFoundError as error:
+        if error.name != "click":
+            raise
+        sys.exit("premortem: the command line needs click, which is not installed; pip install 'premortem[cli]'")
+    sys.exit(run())

@@ -1,0 +1,121 @@
+"""The command `premortem` itself: which commands there are, and the one place where errors become exit codes.
+
+The commands stand here as data, so that `premortem --help` imports none of them.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+
+import click
+
+from premortem import __version__
+from premortem.errors import ConfigurationError, MissingRequirementError, PremortemError
+
+COMMANDS = {
+    "prove": ("prove", "Make failures happen, and prove that their guards hold."),
+    "list": ("list_exhibits", "List the failures that can be proven, by gallery."),
+    "explain": ("explain", "Tell one failure: cause, effect, fix, prevention, and what came out."),
+    "show": ("show", "Show what differs between the broken and the fixed variant."),
+    "new": ("new", "Start an exhibit of your own: a skeleton that fails until it is filled in."),
+    "report": ("report", "Render the record of a run: text, JSON, JUnit, Markdown, HTML."),
+    "doctor": ("doctor", "Say what this machine can do, and why not where it cannot."),
+    "retail": ("retail", "The retail reference system: ingest of invoices into PostgreSQL."),
+    "db": ("db", "A PostgreSQL server whose data stays, in .premortem/."),
+}
+
+USAGE, FAILED = 2, 1
+
+
+class LazyGroup(click.Group):
+    """A group that imports a command's module when the command is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's
+        """In the table's order: the most used first."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's
+        """Import the command; None where there is none of that name."""
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"premortem.cli.{COMMANDS[cmd_name][0]}")
+        command: click.Command = module.command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's
+        """The list in `--help`, from the table alone."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
+
+
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Exit codes: 0 all proven, 1 a proof failed, 2 usage or configuration, 3 inconclusive or skipped only.",
+)
+@click.version_option(__version__, prog_name="premortem")
+def premortem() -> None:
+    """Find out how your Python system will fail, before its users do.
+
+    \b
+    Examples:
+      premortem prove                      every failure in the museum
+      premortem prove ingest/missing-file  one of them
+      premortem prove tests/failures/      those of your own project
+      premortem explain negative-prices    the story of one
+    """  # noqa: D301 - \b is click's mark for "leave these lines as they are"
+
+
+def run(arguments: list[str] | None = None) -> int:
+    """Run a command line; the exit code. Every error of ours is one message on standard error."""
+    try:
+        code = premortem.main(args=arguments, prog_name="premortem", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except click.Abort:  # click's word for Ctrl-C
+        return _interrupted("SIGINT", 130)
+    except KeyboardInterrupt:
+        return _interrupted("SIGINT", 130)
+    except BrokenPipeError:  # whoever read our output has enough of it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except (ConfigurationError, MissingRequirementError) as error:
+        return _failed(error, USAGE)
+    except PremortemError as error:
+        return _failed(error, FAILED)
+    except ModuleNotFoundError as error:
+        return _failed(_missing_extra(error), USAGE)
+    return code if isinstance(code, int) else 0
+
+
+def _failed(error: Exception, code: int) -> int:
+    click.secho("error: ", fg="red", bold=True, nl=False, err=True)
+    click.echo(str(error), err=True)
+    return code
+
+
+def _interrupted(signal_name: str, code: int) -> int:
+    click.echo(f"interrupted by {signal_name}; servers, processes and scratch folders are gone", err=True)
+    return code
+
+
+_EXTRAS = {
+    "rich": "cli",
+    "psycopg": "retail",
+    "polars": "retail",
+    "fastexcel": "retail",
+    "pydantic_settings": "retail",
+    "jinja2": "lab",
+    "xlsxwriter": "lab",
+}
+
+
+def _missing_extra(error: ModuleNotFoundError) -> Exception:
+    """The extra that brings a module of ours that is not installed; any other module is a defect, raised as it is."""
+    extra = _EXTRAS.get((error.name or "").partition(".")[0])
+    if extra is None:
+        raise error
+    return MissingRequirementError(error.name or "", "it is not installed", f"pip install 'premortem[{extra}]'")

@@ -1,0 +1,210 @@
+"""The keeper of one task: forks its worker, enforces its limits, leaves nothing of it behind.
+
+A warden holds three things: the channel to the owner (its end is the order to stop), the worker's result, and
+the worker's output. It is the reaper of every process that the worker leaves (Linux), so "nothing left behind"
+is a loop until there are no children, and not a hope. It runs single-threaded in a fork of the fork server.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import pickle
+import select
+import signal
+import socket
+import sys
+import time
+import traceback
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from premortem.experiment import processes, wire
+from premortem.experiment.limits import Limits
+from premortem.model.codec import decode
+
+_PR_SET_CHILD_SUBREAPER = 36
+_TICK_S = 0.05  # how often memory and process counts are looked at
+_GRACE_S = 0.5  # for children that are ending by themselves when the worker has ended
+
+
+def keep(channel: socket.socket) -> None:
+    """Run one task to its end and tell the owner about it."""
+    os.setsid()
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    request = wire.receive(channel)
+    if request is None:
+        return
+    head, payload = request
+    limits = decode(Limits, head["limits"], "limits")
+    result_read, result_write = os.pipe()
+    output_read, output_write = os.pipe()
+    worker = os.fork()
+    if worker == 0:
+        channel.close()
+        os.close(result_read)
+        os.close(output_read)
+        _work(payload, result_write, output_write)
+    os.close(result_write)
+    os.close(output_write)
+    watch = _Watch(worker, channel, result_read, output_read, limits)
+    watch.until_the_end()
+    with suppress(OSError):  # an owner that is gone wants no answer
+        wire.send(channel, watch.ending(), bytes(watch.result))
+
+
+def _work(payload: bytes, result: int, output: int) -> None:
+    """In the worker: run the task, write its result, and leave without running anybody's exit handlers twice."""
+    os.setsid()
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    nowhere = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nowhere, 0)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    if sys.platform == "linux":
+        with suppress(OSError), open("/proc/self/oom_score_adj", "w", encoding="ascii") as score:
+            score.write("1000")  # when memory runs out, it is the subject that the kernel picks
+    status = 0
+    try:
+        function, args, kwargs = pickle.loads(payload)  # noqa: S301 - from our own owner, over our own socket
+        answer = pickle.dumps((True, function(*args, **kwargs)))
+    except BaseException as error:  # noqa: BLE001 - whatever it was, it is the task's answer
+        status = 1
+        answer = _pickled_error(error)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    wire.write_all(result, answer)
+    os._exit(status)
+
+
+def _pickled_error(error: BaseException) -> bytes:
+    trace = "".join(traceback.format_exception(error))
+    try:
+        pickle.loads(pickled := pickle.dumps((False, error)))  # noqa: S301 - our own bytes: does it survive the trip?
+    except Exception:  # noqa: BLE001 - user exceptions fail to pickle in every way there is
+        return pickle.dumps((False, RuntimeError(trace)))
+    return pickled
+
+
+@dataclass
+class _Watch:
+    """What a warden knows about its worker while it watches."""
+
+    worker: int
+    channel: socket.socket
+    result_end: int
+    output_end: int
+    limits: Limits
+    result: bytearray = field(default_factory=bytearray)
+    output: bytearray = field(default_factory=bytearray)
+    output_bytes: int = 0
+    peak_bytes: int = 0
+    exceeded: str = ""
+    status: int | None = None
+    left_behind: list[str] = field(default_factory=list)
+    started: float = field(default_factory=time.monotonic)
+
+    def until_the_end(self) -> None:
+        """Relay and measure until the worker ends, a limit is passed, or the owner goes away."""
+        poll = select.poll()
+        for end in (self.channel.fileno(), self.result_end, self.output_end):
+            poll.register(end, select.POLLIN | select.POLLHUP)
+        look_again = 0.0
+        while self.status is None and not self.exceeded:
+            ready = dict(poll.poll(_TICK_S * 1000))
+            if self.channel.fileno() in ready:
+                self.exceeded = "the run was ended"
+                break
+            for end in (self.result_end, self.output_end):
+                if end in ready and not self._drain(end):
+                    poll.unregister(end)
+            if (now := time.monotonic()) >= look_again:
+                look_again = now + _TICK_S
+                self._measure()
+            self._reap_worker()
+        if self.status is not None:
+            self._await_stragglers()
+        self._kill_all()
+        for end in (self.result_end, self.output_end):
+            os.set_blocking(end, False)  # noqa: FBT003
+            while self._drain(end):
+                pass
+
+    def ending(self) -> wire.Head:
+        """How it ended, for the owner."""
+        return {
+            "status": self.status,
+            "exceeded": self.exceeded,
+            "left_behind": [*self.left_behind],
+            "output": self.output.decode("utf-8", "replace"),
+            "output_bytes": self.output_bytes,
+            "peak_bytes": self.peak_bytes,
+            "elapsed_s": round(time.monotonic() - self.started, 4),
+        }
+
+    def _drain(self, end: int) -> bool:
+        """Take what is there; False at the end of it."""
+        try:
+            piece = os.read(end, 1 << 16)
+        except BlockingIOError:
+            return False
+        if end == self.result_end:
+            self.result += piece
+        else:
+            self.output_bytes += len(piece)
+            self.output += piece
+            del self.output[: -self.limits.output_bytes]  # the tail says how it ended
+        return bool(piece)
+
+    def _measure(self) -> None:
+        if time.monotonic() - self.started > self.limits.time_s:
+            self.exceeded = "time"
+            return
+        family = processes.descendants(os.getpid())
+        self.peak_bytes = max(self.peak_bytes, sum(map(processes.resident_bytes, family)))
+        if len(family) > self.limits.processes:
+            self.exceeded = "processes"
+        elif self.peak_bytes > self.limits.memory_bytes:
+            self.exceeded = "memory"
+
+    def _reap_worker(self) -> None:
+        with suppress(ChildProcessError):
+            pid, status = os.waitpid(self.worker, os.WNOHANG)
+            if pid:
+                self.status = os.waitstatus_to_exitcode(status)
+
+    def _await_stragglers(self) -> None:
+        """Give what is ending anyway the time to end; name what is left after that."""
+        deadline = time.monotonic() + _GRACE_S
+        while (family := processes.descendants(os.getpid())) and time.monotonic() < deadline:
+            _reap_all()
+            time.sleep(0.005)
+        self.left_behind = [processes.command_of(pid) for pid in family]
+
+    def _kill_all(self) -> None:
+        """Kill until there is nobody left; new forks of the dying come to us, so this ends."""
+        with suppress(ProcessLookupError):
+            os.killpg(self.worker, signal.SIGKILL)
+        while family := processes.descendants(os.getpid()):
+            for pid in family:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            _reap_all(self._note_status)
+            time.sleep(0.001)
+        _reap_all(self._note_status)
+
+    def _note_status(self, pid: int, status: int) -> None:
+        if pid == self.worker:
+            self.status = os.waitstatus_to_exitcode(status)
+
+
+def _reap_all(note: object = None) -> None:
+    with suppress(ChildProcessError):
+        while True:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+            if not pid:
+                return
+            if callable(note):
+                note(pid, status)

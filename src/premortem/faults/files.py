@@ -1,0 +1,108 @@
+"""Faults of files: gone, cut short, overwritten, rows and columns that changed upstream."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from premortem.errors import FaultError
+from premortem.faults.strike import inside, lifted, struck
+
+Rows = list[list[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Files:
+    """Strikes files below `folder`, and puts them back as they were."""
+
+    folder: Path
+
+    @contextmanager
+    def removed(self, path: Path) -> Iterator[None]:
+        """The file is gone."""
+        with self._changed("removed", path, Path.unlink, "the file is gone"):
+            yield
+
+    @contextmanager
+    def truncated(self, path: Path, keep: float) -> Iterator[None]:
+        """Only the first `keep` of the file (0 to 1) was written: a copy that was cut off."""
+        size = inside(self.folder, path).stat().st_size
+        left = int(size * keep)
+        with self._changed("truncated", path, lambda file: os.truncate(file, left), f"{left} of {size} bytes are left"):
+            yield
+
+    @contextmanager
+    def overwritten(self, path: Path, content: bytes, what: str) -> Iterator[None]:
+        """The file holds something else; `what` says it in words."""
+        with self._changed("overwritten", path, lambda file: file.write_bytes(content), what):
+            yield
+
+    @contextmanager
+    def cell(self, path: Path, row: int, column: str, value: str) -> Iterator[None]:
+        """One cell of a CSV file has another value; row 2 is the first one under the header."""
+
+        def change(rows: Rows) -> str:
+            position = _column(path, rows, column)
+            before = rows[row - 1][position]
+            rows[row - 1][position] = value
+            return f"row {row}, {column}: {before!r} became {value!r}"
+
+        with self._csv("cell", path, change):
+            yield
+
+    @contextmanager
+    def column_renamed(self, path: Path, column: str, to: str) -> Iterator[None]:
+        """A column of a CSV file has another name."""
+
+        def change(rows: Rows) -> str:
+            rows[0][_column(path, rows, column)] = to
+            return f"column {column} is now called {to}"
+
+        with self._csv("column renamed", path, change):
+            yield
+
+    @contextmanager
+    def row_repeated(self, path: Path, row: int) -> Iterator[None]:
+        """A row of a CSV file is delivered a second time, at the end of it."""
+
+        def change(rows: Rows) -> str:
+            rows.append(rows[row - 1])
+            return f"row {row} came a second time, as row {len(rows)}"
+
+        with self._csv("row repeated", path, change):
+            yield
+
+    @contextmanager
+    def _csv(self, fault: str, path: Path, change: Callable[[Rows], str]) -> Iterator[None]:
+        rows = list(csv.reader(io.StringIO(inside(self.folder, path).read_text(encoding="utf-8"), newline="")))
+        what = change(rows)
+        text = io.StringIO(newline="")
+        csv.writer(text).writerows(rows)
+        with self._changed(fault, path, lambda file: file.write_bytes(text.getvalue().encode()), what):
+            yield
+
+    @contextmanager
+    def _changed(self, fault: str, path: Path, change: Callable[[Path], object], what: str) -> Iterator[None]:
+        """The frame of every fault here: keep the content, change it, say so, put it back."""
+        target = inside(self.folder, path)
+        if not target.is_file():
+            raise FaultError(f"{path}: there is no such file to strike; write it before the fault is put in")
+        before = target.read_bytes()
+        try:
+            change(target)
+            struck(fault, f"{path.name}: {what}")
+            yield
+        finally:
+            target.write_bytes(before)
+            lifted(fault, path.name)
+
+
+def _column(path: Path, rows: Rows, column: str) -> int:
+    if column not in rows[0]:
+        raise FaultError(f"{path}: has no column {column!r} to strike; it has {', '.join(rows[0])}")
+    return rows[0].index(column)

@@ -1,0 +1,1 @@
+"""How an ingest of files into a database fails."""

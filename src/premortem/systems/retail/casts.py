@@ -1,0 +1,88 @@
+"""From text to values: what counts as a whole number, a price, a date.
+
+Law: a pattern decides, not a library's leniency. What a pattern does not fit becomes null here and a dead letter
+later, never a guess: 13/12/2010 is no date in the US style of this data set.
+"""
+
+from __future__ import annotations
+
+import polars as pl
+
+# What may surround a value without being part of it: blanks, the no-break space, a byte order mark.
+PADDING = " \t\r\n\u00a0\ufeff"
+INTEGER = r"^[+-]?[0-9]{1,18}(\.0*)?$"
+CUSTOMER = r"^[0-9]{1,18}(\.0*)?$"
+NUMBER = r"^[+-]?([0-9]{1,15}(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]{1,2})?$"
+ISO_DATE = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}([ T][0-9]{2}:[0-9]{2}(:[0-5][0-9](\.[0-9]{1,9})?)?)?$"
+US_DATE = r"^[0-9]{1,2}/[0-9]{1,2}/[0-9]{4}( [0-9]{1,2}:[0-9]{2}(:[0-5][0-9])?)?$"
+# Days since 1899-12-30: five digits are the years 1927 to 2173.
+SERIAL_DATE = r"^[0-9]{5}(\.[0-9]+)?$"
+
+_ISO_FORMATS = (
+    "%Y-%m-%d %H:%M:%S%.f",
+    "%Y-%m-%dT%H:%M:%S%.f",
+    "%Y-%m-%d %H:%M",
+    "%Y-%m-%dT%H:%M",
+    "%Y-%m-%d",
+)
+_US_FORMATS = ("%m/%d/%Y %H:%M", "%m/%d/%Y %H:%M:%S", "%m/%d/%Y")
+
+
+def cast(rows: pl.DataFrame) -> pl.DataFrame:
+    """The eight columns as values (null where they are none), `price` for the price as a float, and `source_row`.
+
+    `unitprice` stays text that PostgreSQL reads as numeric, so no digit is lost on the way through a float.
+    """
+    bare = rows.with_columns(pl.exclude("description", "source_row").str.strip_chars(PADDING))
+    price = pl.when(pl.col("unitprice").str.contains(NUMBER)).then(pl.col("unitprice"))
+    return bare.select(
+        _code("invoiceno"),
+        _code("stockcode"),
+        pl.col("description"),
+        _whole("quantity", INTEGER),
+        _dates(bare.get_column("invoicedate")),
+        price,
+        _whole("customerid", CUSTOMER),
+        pl.col("country"),
+        pl.col("source_row"),
+        price.cast(pl.Float64, strict=False).alias("price"),
+    )
+
+
+def _code(name: str) -> pl.Expr:
+    # 536365 is a number in the workbook; other programs hand it on as "536365.0".
+    return pl.col(name).str.replace(r"^([0-9]+)\.0+$", "${1}")
+
+
+def _whole(name: str, pattern: str) -> pl.Expr:
+    digits = pl.when(pl.col(name).str.contains(pattern)).then(pl.col(name))
+    return digits.str.replace(r"\.0*$", "").str.strip_prefix("+").cast(pl.Int64, strict=False)
+
+
+def _dates(text: pl.Series) -> pl.Series:
+    found = _parsed(text, ISO_DATE, _ISO_FORMATS)
+    if found.null_count() > text.null_count():  # the other spellings cost time only where they occur
+        found = found.zip_with(found.is_not_null(), _parsed(text, US_DATE, _US_FORMATS))
+        found = found.zip_with(found.is_not_null(), _serials(text))
+    return found
+
+
+def _parsed(text: pl.Series, pattern: str, formats: tuple[str, ...]) -> pl.Series:
+    fitting = pl.when(pl.col(text.name).str.contains(pattern)).then(pl.col(text.name))
+    tries = [fitting.str.to_datetime(each, strict=False, time_unit="us") for each in formats]
+    frame = text.to_frame()
+    found = frame.select(tries[0]).to_series()
+    for one_more in tries[1:]:
+        if found.null_count() == text.null_count():
+            break
+        found = found.zip_with(found.is_not_null(), frame.select(one_more).to_series())
+    return found
+
+
+def _serials(text: pl.Series) -> pl.Series:
+    name = text.name
+    days = pl.when(pl.col(name).str.contains(SERIAL_DATE)).then(pl.col(name)).cast(pl.Float64, strict=False)
+    # A serial is a float: its seconds are exact only after rounding.
+    seconds = (days * 86_400).round(0).cast(pl.Int64)
+    start = pl.datetime(1899, 12, 30, time_unit="us")
+    return text.to_frame().select((start + pl.duration(seconds=seconds)).alias(name)).to_series()

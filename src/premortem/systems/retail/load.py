@@ -1,0 +1,163 @@
+"""The rows of one file into PostgreSQL: one transaction, so a crash at any moment loads nothing.
+
+Laws:
+- The database counts: what COPY reports is held against what was read, before the commit.
+- The batch's row is inserted first. Its unique index makes a second ingest of the same bytes wait for this one
+  and then be refused, however close together they started.
+- Each chunk is a COPY of its own, so that a statement's timeout bounds a chunk and not a file of any size.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from importlib import resources
+
+import polars as pl
+from psycopg import sql
+
+from premortem.events import emit
+from premortem.systems.retail.database import Session
+from premortem.systems.retail.errors import (
+    AlreadyLoadedError,
+    CommitUnknownError,
+    DatabaseError,
+    LostRowsError,
+)
+from premortem.systems.retail.rules import Sorted
+from premortem.systems.retail.source import Source
+
+_TABLES = ("bronze.batches", "bronze.raw_transactions", "bronze.dead_letters")
+# Any number that nobody else locks: the first eight bytes of sha256("premortem.systems.retail"), halved.
+_CREATION_LOCK = 3_445_653_101_102_588_116
+_UNIQUE_VIOLATION = "23505"
+_PIECE_BYTES = 1 << 18
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What the database says it took."""
+
+    batch: int
+    loaded: int
+    dead: int
+
+
+def prepare(session: Session) -> None:
+    """Create the tables where they are missing; any number of sessions may do so at once."""
+    connection = session.connection
+    with session.talking("creating the tables of schema bronze"):
+        row = connection.execute(
+            "select bool_and(to_regclass(t) is not null) from unnest(%s::text[]) t", [list(_TABLES)]
+        )
+        if row.fetchone() != (True,):  # a user without the right to create can use tables that are there
+            connection.execute("select pg_advisory_xact_lock(%s)", [_CREATION_LOCK])
+            statements = resources.files(__package__).joinpath("tables.sql").read_text(encoding="utf-8")
+            connection.execute(statements.encode())
+        connection.commit()
+
+
+def refuse_again(session: Session, source: Source) -> None:
+    """Raise `AlreadyLoadedError` where these bytes are in the database."""
+    with session.talking("looking for an earlier batch of the same file"):
+        row = session.connection.execute(
+            "select id, source_file, to_char(finished_at at time zone 'UTC', 'YYYY-MM-DD HH24:MI') from bronze.batches"
+            " where sha256 = %s order by id limit 1",
+            [source.sha256],
+        ).fetchone()
+        session.connection.commit()
+    if row is not None:
+        raise AlreadyLoadedError(
+            f"{source.name}: these very bytes (sha256 {source.sha256[:12]}) were loaded as batch {row[0]} from "
+            f"{row[1]} at {row[2]} UTC; nothing was loaded now; say again=True (--again) to load them once more",
+            batch=int(row[0]),
+        )
+
+
+def load(
+    session: Session, source: Source, rows: Sorted, *, read: int, started: datetime, chunk_rows: int, again: bool
+) -> Counts:
+    """Put `rows` into the database and commit; raises a `RetailError`, and then nothing is there."""
+    batch = _begin(session, source, rows, read=read, started=started, again=again)
+    common = {"source_file": pl.lit(source.name), "batch": pl.lit(batch)}
+    loaded = _copy(
+        session, "raw_transactions", rows.good.with_columns(**common), chunk_rows, _progress("retail.loaded", rows.good)
+    )
+    dead = _copy(
+        session,
+        "dead_letters",
+        rows.dead.with_columns(**common),
+        chunk_rows,
+        _progress("retail.dead_lettered", rows.dead),
+    )
+    if (loaded, dead) != (rows.good.height, rows.dead.height) or loaded + dead != read:
+        raise LostRowsError(
+            f"{source.name}: {read} rows were read, and the database counted {loaded} loaded and {dead} dead; "
+            "the batch was rolled back; please report this file as a bug"
+        )
+    with session.talking("closing the batch"):
+        session.connection.execute("update bronze.batches set finished_at = clock_timestamp() where id = %s", [batch])
+    _commit(session, batch, again=again)
+    return Counts(batch, loaded, dead)
+
+
+def _begin(session: Session, source: Source, rows: Sorted, *, read: int, started: datetime, again: bool) -> int:
+    counts = (read, rows.good.height, rows.dead.height)
+    try:
+        with session.talking("opening a batch (another ingest of the same file may be running)"):
+            row = session.connection.execute(
+                "insert into bronze.batches (source_file, sha256, again, rows_read, rows_loaded, rows_dead, started_at,"
+                " finished_at) values (%s, %s, %s, %s, %s, %s, %s, now()) returning id",
+                [source.name, source.sha256, again, *counts, started],
+            ).fetchone()
+    except DatabaseError as error:
+        if error.sqlstate != _UNIQUE_VIOLATION:
+            raise
+        session.connection.rollback()
+        refuse_again(session, source)
+        raise
+    assert row is not None
+    return int(row[0])
+
+
+def _progress(event: str, rows: pl.DataFrame) -> Callable[[int], None]:
+    return lambda done: emit(event, rows=done, total=rows.height)
+
+
+def _copy(session: Session, table: str, rows: pl.DataFrame, chunk_rows: int, done: Callable[[int], None]) -> int:
+    statement = sql.SQL("copy bronze.{} ({}) from stdin (format csv)").format(
+        sql.Identifier(table), sql.SQL(", ").join(map(sql.Identifier, rows.columns))
+    )
+    counted = 0
+    for offset in range(0, rows.height, chunk_rows):
+        block = io.BytesIO()
+        rows.slice(offset, chunk_rows).write_csv(block, include_header=False, datetime_format="%Y-%m-%d %H:%M:%S%.6f")
+        with session.talking(f"loading bronze.{table}"), session.connection.cursor() as cursor:
+            with cursor.copy(statement) as copy:
+                view = block.getbuffer()
+                for start in range(0, len(view), _PIECE_BYTES):
+                    copy.write(view[start : start + _PIECE_BYTES])
+                    session.watchdog.feed()
+            counted += cursor.rowcount
+        done(counted)
+    return counted
+
+
+def _commit(session: Session, batch: int, *, again: bool) -> None:
+    failure: CommitUnknownError
+    try:
+        with session.talking("committing"):
+            session.connection.commit()
+        return
+    except DatabaseError as error:
+        if error.sqlstate is not None:  # the server answered: it did not commit
+            raise
+        way_out = (
+            f"look for batch {batch} in bronze.batches before you load it again"
+            if again
+            else "run it again: it is refused if the batch is there"
+        )
+        failure = CommitUnknownError(f"the connection broke during the commit of batch {batch}; {way_out}", batch=batch)
+    raise failure
