@@ -62,10 +62,11 @@ class Lab:
         return self.places.valkey_url
 
     def own_postgres(self) -> OwnServer:
-        """Start a PostgreSQL server for this variant alone, to be struck down or given users (0.3 s)."""
-        return self._exit.enter_context(
-            OwnServer.started(self.places.postgres_template, self.folder.parent / "postgres")
-        )
+        """Start a server for this variant alone (0.3 s), to strike down. Wants NEEDS = ("own_postgres",)."""
+        if self.places.template is None:
+            raise ConfigurationError('lab.own_postgres(): not asked for; write NEEDS = ("own_postgres",)')
+        server = PostgresServer(self.folder.parent / "postgres", template=self.places.template)
+        return OwnServer(self._exit.enter_context(server))
 
     def relay(self, host: str, port: int) -> Relay:
         """Put a relay in front of a server on loopback; it can fall silent."""

@@ -60,7 +60,9 @@ class Database:
     def locked(self, table: str) -> Iterator[None]:
         """Somebody else holds `table` for the block: a migration, a forgotten psql. Statements on it wait."""
         with psycopg.connect(self.url, connect_timeout=5) as connection:
-            connection.execute(sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(sql.Identifier(*table.split("."))))
+            connection.execute(
+                sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(sql.Identifier(*table.split(".")))
+            )
             struck("lock", f"{table} is held by session {connection.info.backend_pid}")
             try:
                 yield
@@ -94,9 +96,10 @@ class OwnServer:
             lifted("server down", f"it recovered and answers after {time.monotonic() - began:.2f} s")
 
     def add_user(self, name: str, password: str) -> str:
-        """Make a user who may log in and own tables; the URL with which it does."""
+        """Make a user who may log in and own schemas and tables; the URL with which it does."""
         self._alter("CREATE ROLE {} LOGIN PASSWORD {}", name, password)
         self._alter("GRANT CREATE ON SCHEMA public TO {}", name)
+        self._alter("GRANT CREATE ON DATABASE postgres TO {}", name)
         emit("user.added", what=name)
         host, port = self.database.address
         return f"postgresql://{quote(name)}:{quote(password, safe='')}@{host}:{port}/postgres"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import groupby
-from xml.etree import ElementTree as Xml
+from xml.etree import ElementTree as ET
 
 from premortem.model import Observation, Proof, Run, Verdict
 from premortem.report.legible import legible, one_line
@@ -25,7 +25,7 @@ _ELEMENTS = {
 
 def render(run: Run) -> str:
     """The document; times in seconds."""
-    root = Xml.Element("testsuites", name="premortem")
+    root = ET.Element("testsuites", name="premortem")
     by_gallery = sorted(run.proofs, key=lambda proof: proof.mode.gallery)
     for gallery, proofs in groupby(by_gallery, key=lambda proof: proof.mode.gallery):
         _suite(root, run, gallery, list(proofs))
@@ -33,11 +33,11 @@ def render(run: Run) -> str:
         _lacking(root, run, lack)
     _total(root, list(root))
     root.set("time", f"{run.elapsed_s:.3f}")
-    Xml.indent(root)
-    return '<?xml version="1.0" encoding="utf-8"?>\n' + Xml.tostring(root, encoding="unicode") + "\n"
+    ET.indent(root)
+    return '<?xml version="1.0" encoding="utf-8"?>\n' + ET.tostring(root, encoding="unicode") + "\n"
 
 
-def _suite(root: Xml.Element, run: Run, gallery: str, proofs: Sequence[Proof]) -> None:
+def _suite(root: ET.Element, run: Run, gallery: str, proofs: Sequence[Proof]) -> None:
     suite = _new(root, "testsuite", name=gallery, timestamp=run.started)
     properties = _new(suite, "properties")
     facts = [("run", run.id), ("seed", str(run.seed)), *((fact.name, fact.value) for fact in run.facts)]
@@ -53,7 +53,7 @@ def _suite(root: Xml.Element, run: Run, gallery: str, proofs: Sequence[Proof]) -
     suite.set("time", f"{sum(proof.elapsed_s for proof in proofs):.3f}")
 
 
-def _case(suite: Xml.Element, proof: Proof) -> None:
+def _case(suite: ET.Element, proof: Proof) -> None:
     mode = proof.mode
     time = f"{proof.elapsed_s:.3f}"
     case = _new(suite, "testcase", classname=f"premortem.{mode.gallery}", name=mode.slug, file=mode.path, time=time)
@@ -76,7 +76,9 @@ def _details(proof: Proof) -> str:
 
 
 def _story(proof: Proof) -> str:
-    return "\n".join([proof.mode.title, f"{proof.verdict}: {proof.reason}", *map(_timeline, (proof.broken, proof.fixed))])
+    return "\n".join(
+        [proof.mode.title, f"{proof.verdict}: {proof.reason}", *map(_timeline, (proof.broken, proof.fixed))]
+    )
 
 
 def _timeline(seen: Observation) -> str:
@@ -84,7 +86,7 @@ def _timeline(seen: Observation) -> str:
     return "\n".join([f"{seen.variant}:", *moments])
 
 
-def _lacking(root: Xml.Element, run: Run, lack: str) -> None:
+def _lacking(root: ET.Element, run: Run, lack: str) -> None:
     suite = _new(root, "testsuite", name="premortem", timestamp=run.started)
     for name, value in (("tests", "1"), ("failures", "0"), ("errors", "1"), ("skipped", "0"), ("time", "0.000")):
         suite.set(name, value)
@@ -92,10 +94,10 @@ def _lacking(root: Xml.Element, run: Run, lack: str) -> None:
     _new(case, "error", message=lack, type=Verdict.INCONCLUSIVE.value)
 
 
-def _total(root: Xml.Element, suites: Sequence[Xml.Element]) -> None:
+def _total(root: ET.Element, suites: Sequence[ET.Element]) -> None:
     for name in ("tests", "failures", "errors", "skipped"):
         root.set(name, str(sum(int(suite.get(name, "0")) for suite in suites)))
 
 
-def _new(parent: Xml.Element, tag: str, **attributes: str) -> Xml.Element:
-    return Xml.SubElement(parent, tag, {name: one_line(value, 2000) for name, value in attributes.items()})
+def _new(parent: ET.Element, tag: str, **attributes: str) -> ET.Element:
+    return ET.SubElement(parent, tag, {name: one_line(value, 2000) for name, value in attributes.items()})

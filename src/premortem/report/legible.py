@@ -1,6 +1,6 @@
-"""Foreign text made fit to be shown: nothing in it can steer a terminal, break a document or reorder a line.
+r"""Foreign text made fit to be shown: nothing in it can steer a terminal, break a document or reorder a line.
 
-Law: what cannot be shown as it is, is shown as its escape (`\\x00`), so that it is seen and not silently lost.
+Law: what cannot be shown as it is, is shown as its escape (`\x00`), so that it is seen and not silently lost.
 Sequences that only colour are left out: they say nothing. Markup is the business of each form's own escaping.
 """
 

@@ -26,18 +26,18 @@ class Change:
 
 def changes(mode: FailureMode, context: int = 3) -> tuple[Change, ...]:
     """What turns broken into fixed, with `context` kept lines around it; nothing where both read the same."""
-    signed = [line for line in _unified(mode, context) if not line.startswith(("--- ", "+++ "))][:-1]
+    signed = _unified(mode, context)[2:]  # without the names of the two sides
     if signed and signed[0].startswith("@@ -1"):
         signed = signed[1:]  # nothing was left out before the first line
     return tuple(
         Change(_sign(sign), tuple("" if sign == "@" else line[1:] for line in lines))
-        for sign, lines in groupby(signed, key=lambda line: line[:1] or " ")
+        for sign, lines in groupby(signed, key=lambda line: line[0])
     )
 
 
 def unified(mode: FailureMode, context: int = 3) -> str:
     """The same as a unified diff, which `patch` and every editor know."""
-    return "\n".join(_unified(mode, context))
+    return "".join(f"{line}\n" for line in _unified(mode, context))
 
 
 def renamed(source: str, variant: Variant) -> str:
@@ -63,8 +63,7 @@ def _names(source: str, name: str) -> Iterator[tuple[int, int]]:
 
 def _unified(mode: FailureMode, context: int) -> list[str]:
     broken, fixed = renamed(mode.broken, "broken").split("\n"), renamed(mode.fixed, "fixed").split("\n")
-    lines = list(difflib.unified_diff(broken, fixed, "broken", "fixed", n=context, lineterm=""))
-    return [*lines, ""] if lines else []
+    return list(difflib.unified_diff(broken, fixed, "broken", "fixed", n=context, lineterm=""))
 
 
 def _sign(text: str) -> Sign:

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import html
 import re
 from collections.abc import Iterator
 
 from premortem.model import Observation, Proof, Run, Verdict
 from premortem.report.legible import legible, one_line, tail
 from premortem.report.lesson import unified
-from premortem.report.wording import SYMBOLS, counts, cut_short, exit_code, headline, outcome, prediction, seconds
-from premortem.report.wording import to_blame, where
+from premortem.report.wording import (
+    SYMBOLS,
+    counts,
+    cut_short,
+    exit_code,
+    headline,
+    outcome,
+    prediction,
+    seconds,
+    to_blame,
+    where,
+)
 
-_SPECIAL = re.compile(r"([\\`*_{}\[\]()#+!|~@:-])")
+_SPECIAL = re.compile(r"([\\`*_{}\[\]()#!|~@:])")
 _MOST_DETAILS = 100_000  # characters; GitHub takes a megabyte of summary for a whole job, and other steps want some
 
 
@@ -52,7 +63,7 @@ def _table(run: Run) -> Iterator[str]:
 
 def _details(proof: Proof) -> Iterator[str]:
     mode = proof.mode
-    yield f"<details><summary>{_verdict(proof.verdict)}: {text(mode.name)}: {text(mode.title)}</summary>\n"
+    yield f"<details><summary>{_verdict(proof.verdict)}: {markup(mode.name)}: {markup(mode.title)}</summary>\n"
     for heading, told in (
         ("Verdict", proof.reason),
         ("Cause", mode.cause),
@@ -69,7 +80,7 @@ def _details(proof: Proof) -> Iterator[str]:
     for seen in (proof.broken, proof.fixed):
         yield from _strikes(seen)
     if lesson := unified(mode):
-        yield "\n" + block(lesson, "diff")
+        yield "\n" + block(lesson.rstrip("\n"), "diff")
     seen_worse = to_blame(proof)
     if seen_worse is not None and seen_worse.output:
         yield f"\nThe end of what {seen_worse.variant} printed:\n\n{block(tail(seen_worse.output, 20, 1500))}"
@@ -88,8 +99,12 @@ def _verdict(verdict: Verdict) -> str:
 
 def text(told: str, longest: int = 300) -> str:
     """Foreign text as text: no markup, no table cell and no HTML begins or ends in it."""
-    escaped = one_line(told, longest).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return _SPECIAL.sub(r"\\\1", escaped)
+    return _SPECIAL.sub(r"\\\1", markup(told, longest))
+
+
+def markup(told: str, longest: int = 300) -> str:
+    """Foreign text inside an HTML block, where Markdown's own escapes mean nothing."""
+    return html.escape(one_line(told, longest), quote=False)
 
 
 def code(told: str) -> str:

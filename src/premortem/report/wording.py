@@ -7,7 +7,7 @@ from premortem.model import Observation, Proof, Run, Verdict
 # A verdict is never told by colour alone.
 SYMBOLS = {
     Verdict.PROVEN: "✓",
-    Verdict.SKIPPED: "–",
+    Verdict.SKIPPED: "-",
     Verdict.INCONCLUSIVE: "?",
     Verdict.NOT_REPRODUCED: "○",
     Verdict.MISPREDICTED: "≠",

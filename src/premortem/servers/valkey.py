@@ -22,7 +22,7 @@ from premortem.servers.watched import Watched
 DEFAULTS: Mapping[str, str] = MappingProxyType(
     {"daemonize": "no", "protected-mode": "yes", "save": "", "appendonly": "no", "logfile": ""}
 )
-ANSWER_S = 2.0
+ANSWER_S = 0.5  # of our own server; somebody else may hold its port and say nothing
 
 
 def ping(address: tuple[str, int], password: str, *, user: str = "", timeout_s: float = ANSWER_S) -> str:

@@ -44,12 +44,13 @@ class Session:
         try:
             with self.watchdog.watching():
                 yield
-            return
         except psycopg.Error as error:
             failure = self._say(error, doing)
             failure.sqlstate = error.sqlstate
             # Errors of a running session name tables and rows, not credentials; make sure all the same.
             cause = error if self.target.scrub(str(error)) == " ".join(str(error).split()) else None
+        else:
+            return
         raise failure from cause
 
     def _say(self, error: psycopg.Error, doing: str) -> DatabaseError:

@@ -20,13 +20,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import pairwise
 from pathlib import Path
 
 from premortem.events import emit
 from premortem.ports import SystemClock
 from premortem.systems.retail.database import connect
 from premortem.systems.retail.errors import TooManyDeadError
-from premortem.systems.retail.load import load, prepare, refuse_again
+from premortem.systems.retail.grid import Table
+from premortem.systems.retail.load import Counts, Job, load, prepare, refuse_again
 from premortem.systems.retail.reader import read_table
 from premortem.systems.retail.rules import Limits, Sorted, classify
 from premortem.systems.retail.settings import RetailSettings, read_settings
@@ -61,7 +63,7 @@ class IngestReport:
     seconds: Phases
 
 
-def ingest(
+def ingest(  # noqa: PLR0913 - the two that matter come first, the rest by name
     path: str | Path,
     url: str | None = None,
     *,
@@ -75,50 +77,73 @@ def ingest(
     `now` is the moment after which a date is in the future (default: the machine's clock); `again` loads a file
     whose very bytes were loaded before. Raises `ConfigurationError` and the errors below `RetailError`.
     """
-    if settings is None:
-        settings = read_settings(url)
+    settings = settings if settings is not None else read_settings(url)
     target = parse_target(url if url is not None else settings.postgres_url)
-    clock = SystemClock()
-    started = clock.now()
-    limits = Limits.at(
-        now if now is not None else started,
-        price_max=settings.retail_price_max,
-        quantity_max=settings.retail_quantity_max,
-    )
-    marks = [clock.monotonic()]
+    watch = _Stopwatch()
     source = open_source(Path(path))
     emit("retail.opened", source=source.name, kind=source.kind, bytes=len(source.data), sha256=source.sha256)
-    marks.append(clock.monotonic())
+    watch.lap()
     # Connected before the long part: a wrong password is known in a moment, not after the whole file.
     with connect(target, settings) as session:
         prepare(session)
         if not again:
             refuse_again(session, source)
-        marks.append(clock.monotonic())
-        table = read_table(source, sheet)
-        read = table.rows.height
-        marks.append(clock.monotonic())
-        emit("retail.read", rows=read, seconds=marks[-1] - marks[-2])
-        for warning in table.warnings:
-            emit("retail.warning", text=warning)
-        rows = classify(table, limits)
-        _refuse_dead(source, rows, read, settings.retail_max_dead_share)
-        marks.append(clock.monotonic())
-        emit("retail.sorted", rows=read, good=rows.good.height, dead=rows.dead.height, seconds=marks[-1] - marks[-2])
-        counts = load(
-            session, source, rows, read=read, started=started, chunk_rows=settings.retail_chunk_rows, again=again
-        )
-    marks.append(clock.monotonic())
+        watch.lap()
+        table = _read(source, sheet, watch)
+        rows = _sort(source, table, _limits(settings, now or watch.started), settings, watch)
+        counts = load(session, Job(source, rows, table.rows.height, watch.started, again), settings.retail_chunk_rows)
+    watch.lap()
+    return _report(source, table, rows, counts, watch.phases())
+
+
+class _Stopwatch:
+    """When it began, and the seconds of each phase since."""
+
+    def __init__(self) -> None:
+        self._clock = SystemClock()
+        self.started = self._clock.now()
+        self._marks = [self._clock.monotonic()]
+
+    def lap(self) -> float:
+        self._marks.append(self._clock.monotonic())
+        return self._marks[-1] - self._marks[-2]
+
+    def phases(self) -> Phases:
+        opened, connected, read, sort, load = (after - before for before, after in pairwise(self._marks))
+        return Phases(opened, connected, read, sort, load, self._marks[-1] - self._marks[0])
+
+
+def _limits(settings: RetailSettings, now: datetime) -> Limits:
+    return Limits.at(now, price_max=settings.retail_price_max, quantity_max=settings.retail_quantity_max)
+
+
+def _read(source: Source, sheet: str | None, watch: _Stopwatch) -> Table:
+    table = read_table(source, sheet)
+    emit("retail.read", rows=table.rows.height, seconds=watch.lap())
+    for warning in table.warnings:
+        emit("retail.warning", text=warning)
+    return table
+
+
+def _sort(source: Source, table: Table, limits: Limits, settings: RetailSettings, watch: _Stopwatch) -> Sorted:
+    rows = classify(table, limits)
+    read = table.rows.height
+    emit("retail.sorted", rows=read, good=rows.good.height, dead=rows.dead.height, seconds=watch.lap())
+    _refuse_dead(source, rows, read, settings.retail_max_dead_share)
+    return rows
+
+
+def _report(source: Source, table: Table, rows: Sorted, counts: Counts, seconds: Phases) -> IngestReport:
     report = IngestReport(
-        source.name,
-        source.sha256,
-        counts.batch,
-        read,
-        counts.loaded,
-        counts.dead,
-        rows.dead_by_rule,
-        table.warnings,
-        _phases(marks),
+        source=source.name,
+        sha256=source.sha256,
+        batch=counts.batch,
+        read=table.rows.height,
+        loaded=counts.loaded,
+        dead=counts.dead,
+        dead_by_rule=rows.dead_by_rule,
+        warnings=table.warnings,
+        seconds=seconds,
     )
     emit(
         "retail.committed",
@@ -126,7 +151,7 @@ def ingest(
         read=report.read,
         loaded=report.loaded,
         dead=report.dead,
-        seconds=report.seconds.total,
+        seconds=seconds.total,
     )
     return report
 
@@ -144,8 +169,3 @@ def _refuse_dead(source: Source, rows: Sorted, read: int, max_share: float) -> N
         read=read,
         dead=dead,
     )
-
-
-def _phases(marks: list[float]) -> Phases:
-    parts = [after - before for before, after in zip(marks, marks[1:], strict=False)]
-    return Phases(*parts, total=marks[-1] - marks[0])

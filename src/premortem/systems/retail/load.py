@@ -45,6 +45,17 @@ class Counts:
     dead: int
 
 
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What is to be loaded: the `read` rows of `source`, sorted; `again` though its bytes were loaded before."""
+
+    source: Source
+    rows: Sorted
+    read: int
+    started: datetime
+    again: bool
+
+
 def prepare(session: Session) -> None:
     """Create the tables where they are missing; any number of sessions may do so at once."""
     connection = session.connection
@@ -76,47 +87,43 @@ def refuse_again(session: Session, source: Source) -> None:
         )
 
 
-def load(
-    session: Session, source: Source, rows: Sorted, *, read: int, started: datetime, chunk_rows: int, again: bool
-) -> Counts:
-    """Put `rows` into the database and commit; raises a `RetailError`, and then nothing is there."""
-    batch = _begin(session, source, rows, read=read, started=started, again=again)
+def load(session: Session, job: Job, chunk_rows: int) -> Counts:
+    """Put the rows into the database and commit; raises a `RetailError`, and then nothing is there."""
+    batch = _begin(session, job)
+    source, rows = job.source, job.rows
     common = {"source_file": pl.lit(source.name), "batch": pl.lit(batch)}
-    loaded = _copy(
-        session, "raw_transactions", rows.good.with_columns(**common), chunk_rows, _progress("retail.loaded", rows.good)
+    loaded, dead = (
+        _copy(session, table, part.with_columns(**common), chunk_rows, _progress(event, part))
+        for table, part, event in (
+            ("raw_transactions", rows.good, "retail.loaded"),
+            ("dead_letters", rows.dead, "retail.dead_lettered"),
+        )
     )
-    dead = _copy(
-        session,
-        "dead_letters",
-        rows.dead.with_columns(**common),
-        chunk_rows,
-        _progress("retail.dead_lettered", rows.dead),
-    )
-    if (loaded, dead) != (rows.good.height, rows.dead.height) or loaded + dead != read:
+    if (loaded, dead) != (rows.good.height, rows.dead.height) or loaded + dead != job.read:
         raise LostRowsError(
-            f"{source.name}: {read} rows were read, and the database counted {loaded} loaded and {dead} dead; "
+            f"{source.name}: {job.read} rows were read, and the database counted {loaded} loaded and {dead} dead; "
             "the batch was rolled back; please report this file as a bug"
         )
     with session.talking("closing the batch"):
         session.connection.execute("update bronze.batches set finished_at = clock_timestamp() where id = %s", [batch])
-    _commit(session, batch, again=again)
+    _commit(session, batch, again=job.again)
     return Counts(batch, loaded, dead)
 
 
-def _begin(session: Session, source: Source, rows: Sorted, *, read: int, started: datetime, again: bool) -> int:
-    counts = (read, rows.good.height, rows.dead.height)
+def _begin(session: Session, job: Job) -> int:
+    source = job.source
+    values = [source.name, source.sha256, job.again, job.read, job.rows.good.height, job.rows.dead.height, job.started]
     try:
         with session.talking("opening a batch (another ingest of the same file may be running)"):
             row = session.connection.execute(
                 "insert into bronze.batches (source_file, sha256, again, rows_read, rows_loaded, rows_dead, started_at,"
                 " finished_at) values (%s, %s, %s, %s, %s, %s, %s, now()) returning id",
-                [source.name, source.sha256, again, *counts, started],
+                values,
             ).fetchone()
     except DatabaseError as error:
-        if error.sqlstate != _UNIQUE_VIOLATION:
-            raise
-        session.connection.rollback()
-        refuse_again(session, source)
+        if error.sqlstate == _UNIQUE_VIOLATION:
+            session.connection.rollback()
+            refuse_again(session, source)
         raise
     assert row is not None
     return int(row[0])
@@ -150,7 +157,6 @@ def _commit(session: Session, batch: int, *, again: bool) -> None:
     try:
         with session.talking("committing"):
             session.connection.commit()
-        return
     except DatabaseError as error:
         if error.sqlstate is not None:  # the server answered: it did not commit
             raise
@@ -160,4 +166,6 @@ def _commit(session: Session, batch: int, *, again: bool) -> None:
             else "run it again: it is refused if the batch is there"
         )
         failure = CommitUnknownError(f"the connection broke during the commit of batch {batch}; {way_out}", batch=batch)
+    else:
+        return
     raise failure

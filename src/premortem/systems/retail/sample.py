@@ -161,7 +161,7 @@ def _cells(line: Line) -> tuple[str | int | float | datetime | None, ...]:
 
 
 def _write_workbook(path: Path, made: list[Line]) -> None:
-    import xlsxwriter  # noqa: PLC0415 - an extra of its own, which only this suffix needs
+    import xlsxwriter  # type: ignore[import-untyped]  # noqa: PLC0415 - an extra of its own, which only this suffix needs
 
     with xlsxwriter.Workbook(path, {"constant_memory": True}) as workbook:
         workbook.set_properties({"created": _START})  # else the bytes would differ from run to run

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import os
+from collections.abc import Iterable
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -59,30 +60,15 @@ class RetailSettings(BaseSettings):
         return url
 
 
-def read_settings(
-    postgres_url: str | SecretStr | None = None,
-    *,
-    chunk_rows: float | None = None,
-    connect_timeout_s: float | None = None,
-    statement_timeout_s: float | None = None,
-    max_dead_share: float | None = None,
-    price_max: float | None = None,
-    quantity_max: float | None = None,
-) -> RetailSettings:
+def read_settings(postgres_url: str | SecretStr | None = None, **overrides: float | None) -> RetailSettings:
     """The settings of the environment, with the arguments that are not None put over them.
 
+    `overrides` are named as the fields without `retail_`: `read_settings(url, max_dead_share=0.1)`.
     Raises `ConfigurationError` that names all that is wrong at once.
     """
-    arguments: dict[str, object] = {
-        "postgres_url": postgres_url,
-        "retail_chunk_rows": chunk_rows,
-        "retail_connect_timeout_s": connect_timeout_s,
-        "retail_statement_timeout_s": statement_timeout_s,
-        "retail_max_dead_share": max_dead_share,
-        "retail_price_max": price_max,
-        "retail_quantity_max": quantity_max,
-    }
-    problems = _misspelt()
+    arguments: dict[str, object] = {"postgres_url": postgres_url}
+    arguments |= {f"retail_{name}": value for name, value in overrides.items()}
+    problems = _misspelt(arguments)
     settings = None
     try:
         # A BaseSettings reads the environment here too; what is given by argument comes first.
@@ -112,13 +98,15 @@ def _problems(error: ValidationError) -> list[str]:
     return said
 
 
-def _misspelt() -> list[str]:
+def _misspelt(arguments: Iterable[str]) -> list[str]:
     """A setting that nobody reads is worse than a wrong one: it looks as if it held."""
     known = {PREFIX + field.upper() for field in RetailSettings.model_fields}
+    named = {PREFIX + name.upper() for name in arguments}
+    named |= {name for name in os.environ if name.upper().startswith(_OURS)}
     said = []
-    for name in sorted(os.environ):
-        if name.upper().startswith(_OURS) and name.upper() not in known:
-            near = difflib.get_close_matches(name.upper(), known, n=1)
+    for name in sorted(named):
+        if name.upper() not in known:
+            near = difflib.get_close_matches(name.upper(), sorted(known), n=1)
             way_out = f"did you mean {near[0]}?" if near else f"there are: {', '.join(sorted(known))}"
             said.append(f"{name} is no setting of this program; {way_out}")
     return said

@@ -27,7 +27,7 @@ class Watchdog:
     def __init__(self, connection: psycopg.Connection, limit_s: float) -> None:
         # A descriptor of our own for the same socket: it stays ours until `stop`, whatever libpq does with its own.
         self._socket = socket.socket(fileno=os.dup(connection.fileno()))
-        self._limit_s = limit_s
+        self.limit_s = limit_s
         self._change = threading.Condition()
         self._deadline: float | None = None
         self._stopped = False
@@ -46,7 +46,7 @@ class Watchdog:
 
     def feed(self) -> None:
         """Something moved: the time begins anew."""
-        self._set(time.monotonic() + self._limit_s)
+        self._set(time.monotonic() + self.limit_s)
 
     def stop(self) -> None:
         """End the thread and give the descriptor back."""
