@@ -8,7 +8,7 @@ import sys
 def main() -> None:
     """Run the `premortem` command."""
     try:
-        from premortem.cli.app import run
+        from premortem.cli.app import run  # noqa: PLC0415 - to say in words that the extra is missing
     except ModuleNotFoundError as error:
         if error.name != "click":
             raise

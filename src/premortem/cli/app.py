@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import signal
 import sys
 
 import click
@@ -25,8 +26,6 @@ COMMANDS = {
     "retail": ("retail", "The retail reference system: ingest of invoices into PostgreSQL."),
     "db": ("db", "A PostgreSQL server whose data stays, in .premortem/."),
 }
-
-USAGE, FAILED = 2, 1
 
 
 class LazyGroup(click.Group):
@@ -75,31 +74,24 @@ def run(arguments: list[str] | None = None) -> int:
     except click.ClickException as error:
         error.show()
         return error.exit_code
-    except click.Abort:  # click's word for Ctrl-C
-        return _interrupted("SIGINT", 130)
-    except KeyboardInterrupt:
-        return _interrupted("SIGINT", 130)
+    except (click.Abort, KeyboardInterrupt):  # the first is click's word for the second
+        click.echo("interrupted; servers, processes and scratch folders are gone", err=True)
+        return 128 + signal.SIGINT
     except BrokenPipeError:  # whoever read our output has enough of it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except (ConfigurationError, MissingRequirementError) as error:
-        return _failed(error, USAGE)
-    except PremortemError as error:
-        return _failed(error, FAILED)
-    except ModuleNotFoundError as error:
-        return _failed(_missing_extra(error), USAGE)
+    except (PremortemError, ModuleNotFoundError) as error:
+        return _failed(error)
     return code if isinstance(code, int) else 0
 
 
-def _failed(error: Exception, code: int) -> int:
+def _failed(error: PremortemError | ModuleNotFoundError) -> int:
+    """Say it; 2 where the user or the machine has to change, 1 where what was tried failed."""
+    if isinstance(error, ModuleNotFoundError):
+        error = _missing_extra(error)
     click.secho("error: ", fg="red", bold=True, nl=False, err=True)
     click.echo(str(error), err=True)
-    return code
-
-
-def _interrupted(signal_name: str, code: int) -> int:
-    click.echo(f"interrupted by {signal_name}; servers, processes and scratch folders are gone", err=True)
-    return code
+    return 2 if isinstance(error, ConfigurationError | MissingRequirementError) else 1
 
 
 _EXTRAS = {
@@ -113,7 +105,7 @@ _EXTRAS = {
 }
 
 
-def _missing_extra(error: ModuleNotFoundError) -> Exception:
+def _missing_extra(error: ModuleNotFoundError) -> MissingRequirementError:
     """The extra that brings a module of ours that is not installed; any other module is a defect, raised as it is."""
     extra = _EXTRAS.get((error.name or "").partition(".")[0])
     if extra is None:

@@ -47,7 +47,7 @@ def _preload(modules: list[str]) -> None:
         try:
             importlib.import_module(module)
         except ImportError as error:  # it only costs time: the task that needs it meets the same error and tells it
-            print(f"premortem: not preloaded: {error}", file=sys.stderr)
+            sys.stderr.write(f"premortem: not preloaded: {error}\n")
 
 
 if __name__ == "__main__":

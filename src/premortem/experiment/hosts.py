@@ -43,7 +43,10 @@ class ServerHosts:
             place = self._servers.valkey()
             self._origins["valkey"] = place.origin
             valkey_url = place.admin_url
-        template = self._servers.template() if "own_postgres" in mode.needs else None
+        template = None
+        if "own_postgres" in mode.needs:
+            template = self._servers.template()
+            self._origins["own postgres"] = f"embedded PostgreSQL {template.binaries.version}"
         return Places(postgres_url, database, template, valkey_url)
 
     def release(self, places: Places) -> None:

@@ -157,11 +157,8 @@ class IsolatingExecutor(Executor):
         if not future.set_running_or_notify_cancel():
             return
         try:
-            ending, result = self._run(payload)
-            future.ending = ending
-            if not result or ending.exceeded:
-                raise WorkerDiedError(name, ending.cause)
-            went_well, answer = pickle.loads(result)  # noqa: S301 - from our own worker, over our own socket
+            future.ending, result = self._run(payload)
+            went_well, answer = _opened(name, future.ending, result)
         except BaseException as error:  # noqa: BLE001 - a future carries whatever it was
             future.set_exception(error)
             return
@@ -188,3 +185,11 @@ class IsolatingExecutor(Executor):
             return Ending(), b""
         head, result = answer
         return decode(Ending, head, "the warden's word"), result
+
+
+def _opened(name: str, ending: Ending, result: bytes) -> tuple[bool, Any]:
+    """Whether the task went well, and its value or exception. WorkerDiedError when it never came to one."""
+    if not result or ending.exceeded:
+        raise WorkerDiedError(name, ending.cause)
+    opened: tuple[bool, Any] = pickle.loads(result)  # noqa: S301 - from our own worker, over our own socket
+    return opened

@@ -41,9 +41,9 @@ def command_of(pid: int) -> str:
 def _children(pid: int) -> list[int]:
     children: list[int] = []
     with suppress(OSError):  # it ended while we looked: then its children are somebody else's
-        for task in os.listdir(f"/proc/{pid}/task"):
+        for task in Path(f"/proc/{pid}/task").iterdir():
             with suppress(OSError):
-                children += map(int, Path(f"/proc/{pid}/task/{task}/children").read_bytes().split())
+                children += map(int, (task / "children").read_bytes().split())
     return children
 
 

@@ -6,7 +6,7 @@ import os
 import platform
 import random
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,6 +17,7 @@ from premortem.errors import ConfigurationError
 from premortem.experiment.hosts import ServerHosts
 from premortem.experiment.isolation import IsolatingExecutor
 from premortem.experiment.limits import Limits
+from premortem.experiment.record import JOURNAL
 from premortem.experiment.runner import Runner
 from premortem.model import FailureMode, Proof, Run
 from premortem.model.journal import JournalWriter
@@ -25,7 +26,6 @@ from premortem.ports import Clock, SystemClock
 from premortem.servers.pool import Servers
 from premortem.servers.watched import Watched
 
-JOURNAL = "journal.jsonl"
 # What the exhibits import most; each costs every variant its import time where the fork server has not done it.
 PRELOAD = ("premortem.experiment.play", "psycopg", "polars", "fastexcel", "pydantic_settings")
 
@@ -79,7 +79,7 @@ def carry_out(modes: Sequence[FailureMode], plan: Plan, audience: Audience, cloc
     proofs: list[Proof] = []
     with (folder / JOURNAL).open("w", encoding="utf-8") as stream:
         journal = JournalWriter(stream, head)
-        ended, facts = "complete", ()
+        ended, facts = "complete", tuple[Fact, ...]()
         try:
             with ExitStack() as stack:
                 hosts, runner = _assemble(stack, plan)

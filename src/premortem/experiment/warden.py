@@ -18,6 +18,7 @@ import time
 import traceback
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from premortem.experiment import processes, wire
 from premortem.experiment.limits import Limits
@@ -64,8 +65,10 @@ def _work(payload: bytes, result: int, output: int) -> None:
     os.dup2(output, 1)
     os.dup2(output, 2)
     if sys.platform == "linux":
-        with suppress(OSError), open("/proc/self/oom_score_adj", "w", encoding="ascii") as score:
-            score.write("1000")  # when memory runs out, it is the subject that the kernel picks
+        with suppress(OSError):
+            Path("/proc/self/oom_score_adj").write_text(
+                "1000", encoding="ascii"
+            )  # when memory runs out, it is the subject that the kernel picks
     status = 0
     try:
         function, args, kwargs = pickle.loads(payload)  # noqa: S301 - from our own owner, over our own socket
@@ -128,7 +131,7 @@ class _Watch:
             self._await_stragglers()
         self._kill_all()
         for end in (self.result_end, self.output_end):
-            os.set_blocking(end, False)  # noqa: FBT003
+            os.set_blocking(end, False)
             while self._drain(end):
                 pass
 

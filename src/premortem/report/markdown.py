@@ -15,8 +15,10 @@ from premortem.report.wording import (
     cut_short,
     exit_code,
     headline,
+    in_brief,
     outcome,
     prediction,
+    prediction_in_brief,
     seconds,
     to_blame,
     where,
@@ -57,7 +59,12 @@ def _table(run: Run) -> Iterator[str]:
     yield "| Verdict | Exhibit | Predicted | What happened | Seconds |"
     yield "| --- | --- | --- | --- | ---: |"
     for proof in run.proofs:
-        cells = [_verdict(proof.verdict), code(proof.mode.name), text(prediction(proof)), text(proof.reason)]
+        cells = [
+            _verdict(proof.verdict),
+            code(proof.mode.name),
+            text(prediction_in_brief(proof)),
+            text(in_brief(proof)),
+        ]
         yield f"| {' | '.join(cells)} | {proof.elapsed_s:.2f} |"
 
 

@@ -21,8 +21,10 @@ from premortem.report.wording import (
     cut_short,
     exit_code,
     headline,
+    in_brief,
     outcome,
     prediction,
+    prediction_in_brief,
     seconds,
     to_blame,
     where,
@@ -87,7 +89,7 @@ def verdicts(run: Run, width: int) -> RenderableType:
     table.add_column("what happened", ratio=3)
     table.add_column("seconds", justify="right", width=7)
     for proof in run.proofs:
-        told = [prediction(proof), proof.reason] if wide else [proof.reason]
+        told = [prediction_in_brief(proof), in_brief(proof)] if wide else [in_brief(proof)]
         table.add_row(
             badge(proof.verdict), _line(proof.mode.name), *map(_line, told), Text(f"{proof.elapsed_s:.2f}", "dim")
         )
@@ -96,7 +98,7 @@ def verdicts(run: Run, width: int) -> RenderableType:
 
 def summary(run: Run) -> Text:
     """The last lines: how many, what is missing, the seed, the exit code."""
-    text = Text(f"{headline(run)}", "bold")
+    text = Text(headline(run), "bold")
     text.append(f" in {seconds(run.elapsed_s)}", "not bold")
     if len(run.counts) > 1:
         text.append(f": {counts(run)}", "not bold")

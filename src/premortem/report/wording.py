@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from premortem.model import Observation, Proof, Run, Verdict
+from premortem.model import Failure, Observation, Proof, Run, Verdict
 
 # A verdict is never told by colour alone.
 SYMBOLS = {
@@ -52,6 +52,29 @@ def cut_short(run: Run) -> str:
 def prediction(proof: Proof) -> str:
     """What broken was predicted to do."""
     return f"broken {proof.prediction}" if proof.prediction else "nothing: the exhibit could not be read that far"
+
+
+def prediction_in_brief(proof: Proof) -> str:
+    """The same for a cell of a table: without modules."""
+    return _without_modules(str(proof.prediction), proof.prediction.what) if proof.prediction else "nothing"
+
+
+def in_brief(proof: Proof) -> str:
+    """What happened, for a cell of a table: what the verdict already says is not said again."""
+    match proof.verdict, proof.broken.failure, proof.fixed.failure:
+        case Verdict.PROVEN, Failure() as failure, _:
+            return _without_modules(str(failure), failure.what)
+        case Verdict.MISPREDICTED, Failure() as failure, _:
+            return f"broken {_without_modules(str(failure), failure.what)}"
+        case Verdict.GUARD_FAILED, _, Failure() as failure:
+            return f"fixed {_without_modules(str(failure), failure.what)}"
+    return proof.reason
+
+
+def _without_modules(told: str, qualified: str) -> str:
+    """Of a qualified type its last name; an invariant, in words, stays as it is."""
+    is_type = all(part.isidentifier() for part in qualified.split("."))
+    return told.replace(qualified, qualified.rpartition(".")[2], 1) if is_type else told
 
 
 def outcome(seen: Observation) -> str:

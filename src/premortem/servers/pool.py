@@ -136,7 +136,7 @@ class Servers:
         return Place(url, variable)
 
     def _embedded_postgres(self) -> Place:
-        server = self.new_postgres()
+        server = self._started(PostgresServer(self._next("postgres")))  # a template pays from the second one on
         return Place(server.url(), server.origin)
 
     def _embedded_valkey(self) -> Place:

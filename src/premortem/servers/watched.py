@@ -215,6 +215,7 @@ def _forget() -> None:
     """In a fork: give up its copies of our pipe ends, or the watchers would wait for the fork to end too."""
     for watched in list(_all):
         watched._let_go()  # noqa: SLF001 - this module's own
+        watched._process.returncode = 0  # noqa: SLF001 - not our child here: nothing to wait for, nothing to warn of
 
 
 os.register_at_fork(after_in_child=_forget)

@@ -35,7 +35,7 @@ def read_delimited(data: bytes) -> Grid:
             f"is no table: its first line is {first[:80]!r}, without a comma, semicolon or tab; "
             "expected is a csv with the eight columns in its first line"
         )
-    cells = _parse(body, delimiter, width)
+    cells = _parse(body, delimiter, width, skipped)
     if cells.select(pl.last().is_null().any()).item():
         _strict(body, delimiter, width, skipped)
     grid = below_header(cells, skipped=skipped)
@@ -73,12 +73,12 @@ def _fitness(line: str, delimiter: str) -> tuple[int, int]:
     return len(COLUMNS), len(fields)
 
 
-def _parse(body: bytes, delimiter: str, width: int) -> pl.DataFrame:
+def _parse(body: bytes, delimiter: str, width: int, skipped: int) -> pl.DataFrame:
     schema = {f"field_{place}": pl.String() for place in range(width)}
     try:
         return pl.read_csv(body, has_header=False, schema=schema, separator=delimiter, infer_schema=False)
     except pl.exceptions.PolarsError as error:
-        _strict(body, delimiter, width, 0)
+        _strict(body, delimiter, width, skipped)
         raise SourceError(f"is no readable csv ({str(error).splitlines()[0]}); export it again") from None
 
 

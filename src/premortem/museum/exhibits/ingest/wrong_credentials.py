@@ -20,7 +20,7 @@ from premortem.systems.retail.sample import write_sample
 
 NEEDS = ("own_postgres",)
 PREDICTION = Violated("no secret in a message or a log")
-PASSWORD = "correct-horse-battery"
+PASSWORD = "correct-horse-battery"  # noqa: S105 - of a user who lives for a second
 log = logging.getLogger("ingest")
 
 

@@ -1,0 +1,109 @@
+"""`premortem retail`: the reference system's commands."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+from premortem.events import Event, listening
+from premortem.report import terminal
+from premortem.servers import kept
+from premortem.systems.retail.ingest import IngestReport, ingest
+from premortem.systems.retail.settings import read_settings
+
+_URL = "PREMORTEM_POSTGRES_URL"
+
+
+@click.group("retail")
+def command() -> None:
+    """The retail reference system: invoices into PostgreSQL, every row accounted for."""
+
+
+@command.command("ingest")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--sheet", help="The sheet of a workbook. [default: the one that has the columns]")
+@click.option("--again", is_flag=True, help="Load a file whose very bytes were loaded before.")
+@click.option("--json", "as_json", is_flag=True, help="The report as one JSON document on standard output.")
+def ingest_file(file: Path, *, sheet: str | None, again: bool, as_json: bool) -> None:
+    """Load FILE (xlsx, csv or parquet) into bronze.raw_transactions; rows that break a rule go to bronze.dead_letters.
+
+    The database is that of PREMORTEM_POSTGRES_URL, or else one that is kept in .premortem/ (see `premortem db`).
+    A file is loaded whole or not at all. Exit codes: 0 loaded, 1 refused, 2 usage or configuration.
+
+    \b
+    Examples:
+      premortem retail ingest online_retail.xlsx
+      premortem retail ingest invoices.csv --json
+      psql "$(premortem db url)" -c 'SELECT rule, count(*) FROM bronze.dead_letters GROUP BY rule'
+    """  # noqa: D301 - \b is click's mark for "leave these lines as they are"
+    with _database() as url, _progress(terminal.console(sys.stderr), quiet=as_json):
+        report = ingest(file, url, settings=read_settings(url), sheet=sheet, again=again)
+    if as_json:
+        click.echo(json.dumps(asdict(report), indent=2))
+        return
+    _print(report)
+    if _URL not in os.environ:
+        click.echo('look at it: premortem db start; psql "$(premortem db url)"')
+
+
+@contextmanager
+def _database() -> Iterator[str | None]:
+    """The user's own where one is named; else the kept one, running at least for this block."""
+    if _URL in os.environ:
+        yield None
+        return
+    with kept.running() as url:
+        yield url
+
+
+@contextmanager
+def _progress(console: Console, *, quiet: bool) -> Iterator[None]:
+    """A bar on a terminal; nothing anywhere else, where the summary says it all."""
+    if quiet or not console.is_terminal:
+        yield
+        return
+    columns = (TextColumn("{task.description:<22}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task("reading the file", total=None)
+
+        def show(event: Event) -> None:
+            if event.name in _STEPS:
+                total, done = event.get("total"), event.get("rows")
+                shown = float(total) if isinstance(total, int) else None
+                progress.update(task, description=_STEPS[event.name], total=shown, completed=float(done or 0))
+
+        with listening(show):
+            yield
+
+
+_STEPS = {
+    "retail.read": "checking the rules",
+    "retail.sorted": "loading",
+    "retail.loaded": "loading",
+    "retail.dead_lettered": "keeping dead letters",
+    "retail.committed": "committed",
+}
+
+
+def _print(report: IngestReport) -> None:
+    seconds = report.seconds
+    click.secho(f"{report.source}: {report.read:,} rows read", bold=True)
+    click.echo(f"  loaded         {report.loaded:>9,}  in bronze.raw_transactions, batch {report.batch}")
+    click.echo(f"  dead-lettered  {report.dead:>9,}  in bronze.dead_letters")
+    for rule, count in report.dead_by_rule:
+        click.echo(f"    {rule:<24} {count:>9,}")
+    click.echo(f"  {report.read:,} read = {report.loaded:,} loaded + {report.dead:,} dead-lettered")
+    for warning in report.warnings:
+        click.secho(f"  warning: {warning}", fg="yellow")
+    click.echo(
+        f"  {seconds.total:.2f} s: read {seconds.read:.2f}, rules {seconds.sort:.2f}, load and commit {seconds.load:.2f}"
+    )

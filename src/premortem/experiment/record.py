@@ -1,0 +1,3 @@
+"""The names of a run's files."""
+
+JOURNAL = "journal.jsonl"
