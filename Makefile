@@ -9,7 +9,7 @@ BIN    := $(VENV)/bin
 JOBS   ?= $(shell getconf _NPROCESSORS_ONLN)
 
 .DEFAULT_GOAL := help
-.PHONY: help prove test lint types contract unit test-pythons bench lock clean
+.PHONY: help prove test lint types contract unit test-pythons bench map picture lock clean
 
 help: ## list the tasks
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -46,9 +46,35 @@ else
 endif
 	@touch $@
 
+test-pythons: ## the tests on every Python from 3.11 on that this machine has
+	@for p in $$(ls -d $$HOME/.pyenv/versions/3.1[1-9]*/bin/python3 2>/dev/null) python3.11 python3.12 python3.13 python3.14; do \
+	  v=$$($$p -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null) || continue; \
+	  case " $$seen " in *" $$v "*) continue ;; esac; seen="$$seen $$v"; \
+	  echo "== Python $$v"; $(MAKE) --no-print-directory VENV=.venv-$$v PYTHON=$$p unit || exit 1; \
+	done
+
+bench: $(VENV)/.installed .venv-bench/.installed ## measure beside the peers, and write BENCHMARKS.md (needs minutes)
+	.venv-bench/bin/python bench/run.py > BENCHMARKS.md.draft
+	mv BENCHMARKS.md.draft BENCHMARKS.md
+
+map: $(VENV)/.installed ## write docs/map.md anew from the modules' first lines
+	$(BIN)/python docs/map.py > docs/map.md
+
+picture: $(VENV)/.installed ## prove everything and write docs/verdicts.svg anew
+	$(BIN)/premortem prove
+	$(BIN)/premortem report last --format svg -o docs/verdicts.svg
+
+.venv-bench/.installed: requirements/bench.txt pyproject.toml
+	$(PYTHON) -m venv .venv-bench
+	.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/bench.txt
+	.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
 lock: ## pin names, versions and hashes again (needs uv)
 	uv pip compile pyproject.toml --all-extras --group dev --universal --python-version 3.11 \
 	  --generate-hashes --no-header --quiet -o requirements/dev.txt
+	uv pip compile pyproject.toml --all-extras --group bench --universal --python-version 3.11 \
+	  --generate-hashes --no-header --quiet -o requirements/bench.txt
 
 clean: ## remove what make made
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf .venv .venv-* .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

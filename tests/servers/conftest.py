@@ -90,6 +90,10 @@ def lives() -> Callable[[int], bool]:
             os.kill(pid, 0)
         except ProcessLookupError:
             return False
-        return True
+        stat = Path(f"/proc/{pid}/stat")  # a container's init may take seconds to bury what it inherits
+        try:
+            return not Path("/proc/self").exists() or stat.read_text().rpartition(")")[2].split()[0] != "Z"
+        except (FileNotFoundError, ProcessLookupError):
+            return False
 
     return check

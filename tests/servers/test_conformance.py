@@ -26,6 +26,14 @@ NONE: Mapping[str, str] = MappingProxyType({})
 DURABLE = {"appendonly": "yes", "appendfsync": "always"}
 
 
+@pytest.fixture(scope="module", params=["postgres", "valkey"])
+def running(request: pytest.FixtureRequest, template: Template) -> Iterator[EmbeddedServer]:
+    """One that nobody stops: for what is only looked at."""
+    server = PostgresServer(template=template) if request.param == "postgres" else ValkeyServer()
+    with server:
+        yield server
+
+
 @pytest.fixture(params=["postgres", "valkey"])
 def make(request: pytest.FixtureRequest, template: Template, place: Path) -> Iterator[Make]:
     made: list[EmbeddedServer] = []
@@ -67,9 +75,16 @@ def talk(server: EmbeddedServer, *words: str) -> str:
         return connection.recv(10_000).decode()
 
 
-def test_it_starts_answers_and_leaves_nothing(make: Make, lives: Callable[[int], bool], eventually: Eventually) -> None:
+def test_it_starts_answers_stops_starts_again_and_leaves_nothing(
+    make: Make, lives: Callable[[int], bool], eventually: Eventually, place: Path
+) -> None:
+    modes = [parent.stat().st_mode for parent in (place, *place.parents)]
     server = make()
     with server:
+        assert [parent.stat().st_mode for parent in (place, *place.parents)] == modes
+        assert server.data.stat().st_mode & 0o777 == 0o700
+        assert server.folder.stat().st_mode & 0o007 == 0
+        assert server.log.stat().st_mode & 0o077 == 0
         assert server.alive()
         assert str(server.port) in server.url()
         assert server.password in server.url()
@@ -77,6 +92,17 @@ def test_it_starts_answers_and_leaves_nothing(make: Make, lives: Callable[[int],
         write(server, "hello")
         assert read(server) == ["hello"]
         assert server.start() is server  # nothing to do
+        port = server.port
+        for mode in server.modes:
+            pid = server.pid
+            server.stop(mode)
+            assert not server.alive()
+            server.start()
+            assert server.port == port
+            assert server.pid != pid
+        assert read(server) == ["hello"]
+        with pytest.raises(ConfigurationError, match="must be one of"):
+            server.stop("gently")
     assert not server.alive()
     assert not lives(server.pid)
     assert not server.folder.exists()
@@ -84,57 +110,39 @@ def test_it_starts_answers_and_leaves_nothing(make: Make, lives: Callable[[int],
     server.close()  # again
 
 
-def test_stopped_it_starts_again_on_the_same_data_and_port(make: Make) -> None:
+def test_killed_it_keeps_what_was_committed(make: Make) -> None:
     server = make().start()
-    write(server, "before")
-    port, pid = server.port, server.pid
-    for mode in server.modes:
-        server.stop(mode)
+    for everything in (True, False):
+        write(server, "committed")
+        server.kill(everything=everything)
         assert not server.alive()
         server.start()
-        assert server.port == port
-        assert server.pid != pid
-    assert read(server) == ["before"]
-    with pytest.raises(ConfigurationError, match="must be one of"):
-        server.stop("gently")
+    assert read(server) == ["committed", "committed"]
 
 
-@pytest.mark.parametrize("everything", [True, False])
-def test_killed_it_keeps_what_was_committed(make: Make, everything: bool) -> None:  # noqa: FBT001
+def test_killed_by_somebody_else_it_is_noticed_and_leaves_nothing_either(make: Make, eventually: Eventually) -> None:
+    def memory() -> set[Path]:
+        return set(Path("/dev/shm").iterdir()) if sys.platform == "linux" else set()
+
+    def segments() -> list[str]:
+        table = Path("/proc/sysvipc/shm")
+        lines = table.read_text().splitlines()[1:] if table.exists() else []
+        return [line for line in lines if line.split()[4] == str(server.pid)]  # by the process that made it
+
+    before = memory()
     server = make().start()
-    write(server, "committed")
-    server.kill(everything=everything)
-    assert not server.alive()
-    server.start()
-    assert read(server) == ["committed"]
-
-
-def test_killed_by_somebody_else_it_is_noticed_and_its_folder_still_goes(make: Make, eventually: Eventually) -> None:
-    server = make().start()
+    assert bool(segments()) == (server.kind == "postgres" and sys.platform == "linux")
     os.kill(server.pid, signal.SIGKILL)
     eventually(lambda: not server.alive(), 2)
     server.close()
     assert not server.folder.exists()
+    assert not segments()
+    assert not [path for path in memory() - before if path.owner() in {"postgres", "nobody"}]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_killed_for_good_it_leaves_no_shared_memory(make: Make) -> None:
-    def shared_memory() -> set[str]:
-        segments = Path("/proc/sysvipc/shm").read_text().splitlines()[1:]
-        return {line.split()[1] for line in segments if line.split()[4] == str(server.pid)} | {
-            path.name for path in Path("/dev/shm").iterdir() if path not in others
-        }
-
-    others = set(Path("/dev/shm").iterdir())
-    server = make().start()
-    server.kill()
-    server.close()
-    assert not shared_memory()
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_it_listens_on_loopback_only(make: Make) -> None:
-    server = make().start()
+def test_it_listens_on_loopback_only(running: EmbeddedServer) -> None:
+    server = running
     listening = []
     for table in ("tcp", "tcp6"):
         for line in Path("/proc/net", table).read_text().splitlines()[1:]:
@@ -145,8 +153,8 @@ def test_it_listens_on_loopback_only(make: Make) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_nobody_sees_the_password(make: Make) -> None:
-    server = make().start()
+def test_nobody_sees_the_password(running: EmbeddedServer) -> None:
+    server = running
     shown = b""
     for name in filter(str.isdigit, (path.name for path in Path("/proc").iterdir())):
         for part in ("cmdline", "environ") if int(name) != os.getpid() else ():
@@ -158,19 +166,10 @@ def test_nobody_sees_the_password(make: Make) -> None:
     assert server.password.encode() not in shown
 
 
-def test_a_wrong_password_does_not_get_in(make: Make) -> None:
-    server = make().start()
-    server.password = "wrong"
-    assert not server.answers(server.port)
-
-
-def test_its_data_are_closed_and_the_parents_stay_as_they_are(make: Make, place: Path) -> None:
-    before = [parent.stat().st_mode for parent in (place, *place.parents)]
-    server = make().start()
-    assert [parent.stat().st_mode for parent in (place, *place.parents)] == before
-    assert server.data.stat().st_mode & 0o777 == 0o700
-    assert server.folder.stat().st_mode & 0o007 == 0
-    assert server.log.stat().st_mode & 0o077 == 0
+def test_a_wrong_password_does_not_get_in(running: EmbeddedServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert running.answers(running.port)
+    monkeypatch.setattr(running, "password", "wrong")
+    assert not running.answers(running.port)
 
 
 def test_a_port_that_is_taken_meanwhile_costs_a_retry(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,6 @@ from typing import Protocol
 import pytest
 
 from premortem.errors import ConfigurationError, FaultError, WorkerDiedError
-from premortem.servers.postgres import PostgresServer, Template
 from premortem.servers.watched import Launch, Watched, guard_folders
 
 Eventually = Callable[[Callable[[], bool], float], float]
@@ -78,19 +77,23 @@ def test_ctrl_c_in_a_with_block_ends_everything(spawn: Spawn, lives: Lives, even
     eventually(lambda: not lives(pid) and not folder.exists(), 2)
 
 
-def test_the_end_of_the_thread_that_started_it_is_not_its_end(place: Path, template: Template) -> None:
-    server = PostgresServer(place / "server", template=template)
-    thread = threading.Thread(target=server.start)
-    thread.start()
-    thread.join()
-    assert server._watched
-    assert server._watched.wait(0.5) is None
-    assert server.alive()
-    server.close()
-
-
 def sleeper(folder: Path, script: str = "exec sleep 60") -> Launch:
     return Launch(("/bin/sh", "-c", script), dict(os.environ), folder / "log", folder)
+
+
+def test_the_end_of_the_thread_that_started_it_is_not_its_end(tmp_path: Path) -> None:
+    made: list[Watched] = []
+
+    def start() -> None:
+        made.append(Watched())
+        made[0].start(sleeper(tmp_path))
+
+    thread = threading.Thread(target=start)
+    thread.start()
+    thread.join()
+    with made[0] as watched:
+        assert watched.wait(0.5) is None
+        assert watched.alive()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGKILL, marks=linux)])

@@ -40,7 +40,7 @@ def columns(proof: Proof, width: int) -> RenderableType:
     if width < _COLUMNS_FROM:
         blocks = [(Text(side.heading, side.style), Padding(side.text, (0, 0, 1, 2))) for side in sides]
         return Group(*(part for block in blocks for part in block))
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, expand=True, border_style="dim")
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, expand=True, border_style="dim")
     for side in sides:
         table.add_column(Text(side.heading, side.style), ratio=1, overflow="fold")
     table.add_row(*(side.text for side in sides))

@@ -12,7 +12,7 @@ from rich.console import Console
 from premortem.model import Run
 from premortem.report.terminal import summary, verdicts
 
-_COLUMNS = 116
+_COLUMNS = 132
 # Placeholders are those of rich.console.Console.export_svg. The namespace is a name; nothing is fetched from it.
 _FRAME = """\
 <svg class="rich-terminal" viewBox="0 0 {width} {height}" xmlns="http://www.w3.org/2000/svg" role="img">
@@ -43,7 +43,7 @@ _FRAME = """\
 
 
 def render(run: Run) -> str:
-    """The picture, drawn as on a terminal of 116 columns."""
+    """The picture, drawn as on a terminal of 132 columns."""
     console = Console(
         record=True,
         width=_COLUMNS,
@@ -56,5 +56,6 @@ def render(run: Run) -> str:
     )
     if run.proofs:
         console.print(verdicts(run, _COLUMNS))
+        console.print()
     console.print(summary(run))
     return console.export_svg(title="premortem prove", code_format=_FRAME)

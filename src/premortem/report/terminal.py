@@ -35,7 +35,7 @@ STYLES = {
     Verdict.SKIPPED: "bright_black",
     Verdict.INCONCLUSIVE: "yellow",
     Verdict.NOT_REPRODUCED: "magenta",
-    Verdict.MISPREDICTED: "bright_red",
+    Verdict.MISPREDICTED: "red",
     Verdict.GUARD_FAILED: "bold red",
 }
 _TABLE_FROM = 72  # columns; a narrower window gets lines instead
@@ -66,6 +66,7 @@ def show(run: Run, console: Console) -> None:
     """Print the report."""
     if run.proofs:
         console.print(verdicts(run, console.width))
+        console.print()
     for block in _blocks(run):
         console.print(block)
         console.print()
@@ -80,8 +81,10 @@ def badge(verdict: Verdict) -> Text:
 def verdicts(run: Run, width: int) -> RenderableType:
     """One line for each proof; where `width` columns are too few for a table, two."""
     if width < _TABLE_FROM:
-        return Group(*(_stacked(proof) for proof in run.proofs), Text())
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, expand=True, header_style="dim", border_style="dim")
+        return Group(*(_stacked(proof) for proof in run.proofs))
+    table = Table(
+        box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, expand=True, header_style="dim", border_style="dim"
+    )
     table.add_column("verdict", width=max(len(verdict.value) for verdict in Verdict) + 2)
     table.add_column("exhibit", no_wrap=True, max_width=width // 3)
     if wide := width >= _PREDICTION_FROM:

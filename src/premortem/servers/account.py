@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,8 +29,17 @@ class Account:
     gid: int
 
 
+def require_posix() -> None:
+    """Raise `MissingRequirementError` on Windows."""
+    if sys.platform == "win32":
+        raise MissingRequirementError(
+            "an embedded server", "it does not run on Windows", "use Linux, macOS or WSL, or name servers by URL"
+        )
+
+
 def unprivileged() -> Account | None:
     """The account to drop to: None unless we are root."""
+    require_posix()
     if os.geteuid() != 0:
         return None
     import pwd  # noqa: PLC0415 - not on Windows

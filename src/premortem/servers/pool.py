@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import os
 import threading
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Self, TypeVar
@@ -104,17 +105,16 @@ class Servers:
 
     def close(self) -> None:
         """Drop the run's databases, stop its servers, remove their folder. Can be called again."""
-        with self._lock:
+        with self._lock, ExitStack() as stack:  # last in, first out, and one failure does not keep the others
+            if self._guard:
+                stack.callback(self._guard.close)
+            for server in self._servers:
+                stack.callback(server.close)
             if self._databases:
-                self._databases.close()
-                self._databases = None
-            while self._servers:
-                self._servers.pop().close()
+                stack.callback(self._databases.close)
+            self._databases = self._guard = self._template = None
+            self._servers.clear()
             self._places.clear()
-            self._template = None
-            guard, self._guard = self._guard, None
-            if guard:
-                guard.close()
 
     def _once(self, kind: str, make: Callable[[], Place]) -> Place:
         with self._lock:

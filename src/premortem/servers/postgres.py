@@ -29,6 +29,7 @@ from premortem.servers.loopback import LOOPBACK
 from premortem.servers.watched import Launch, Watched
 
 USER = "premortem"
+QUIT: int = getattr(signal, "SIGQUIT", signal.SIGTERM)  # so that Windows can import this and be told
 INITDB_S = 60.0
 BUILTIN_LOCALE_SINCE = 17
 DEFAULTS: Mapping[str, str] = MappingProxyType(
@@ -105,9 +106,9 @@ class PostgresServer(EmbeddedServer):
 
     kind = "postgres"
     modes: ClassVar[Mapping[str, int]] = MappingProxyType(
-        {"smart": signal.SIGTERM, "fast": signal.SIGINT, "immediate": signal.SIGQUIT}
+        {"smart": signal.SIGTERM, "fast": signal.SIGINT, "immediate": QUIT}
     )
-    last_signal = signal.SIGQUIT
+    last_signal = QUIT
 
     def __init__(  # noqa: PLR0913 - by keyword only, each with a default
         self,

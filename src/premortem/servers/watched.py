@@ -218,4 +218,5 @@ def _forget() -> None:
         watched._process.returncode = 0  # noqa: SLF001 - not our child here: nothing to wait for, nothing to warn of
 
 
-os.register_at_fork(after_in_child=_forget)
+if hasattr(os, "register_at_fork"):  # Windows has no fork
+    os.register_at_fork(after_in_child=_forget)

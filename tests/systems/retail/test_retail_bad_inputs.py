@@ -103,6 +103,11 @@ BAD: dict[str, tuple[str, Make, str]] = {
     "csv cut off": ("a.csv", content(CSV + LINE + LINE[:20]), "line 3: has 3 fields, the header has 8"),
     "csv with a field too many": ("a.csv", content(CSV + LINE + "1," + LINE), "line 3: has 9 fields"),
     "csv with an open quote": ("a.csv", content(CSV + LINE + '536365,"851' + LINE), "line 3: is no readable csv"),
+    "damaged utf-8": (
+        "a.csv",
+        content((CSV + LINE.replace("LANTERN", "CAFÉ")).encode() + b"\xc3"),
+        "line 3: is damaged",
+    ),
     "damaged utf-16": ("a.csv", content((CSV + LINE).encode("utf-16")[:-1]), "damaged UTF-16"),
     "half a parquet": ("a.parquet", parquet(0.6), "damaged or unreadable parquet"),
     "start of a parquet": ("a.parquet", content(b"PAR1"), "damaged or unreadable parquet"),

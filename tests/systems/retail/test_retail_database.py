@@ -9,6 +9,7 @@ import socket
 import time
 import traceback
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -18,6 +19,7 @@ import pytest
 from premortem.events import Event, listening
 from premortem.systems.retail.database import connect
 from premortem.systems.retail.errors import (
+    AlreadyLoadedError,
     CommitUnknownError,
     DatabaseAccessError,
     DatabaseTimeoutError,
@@ -175,20 +177,21 @@ def test_a_server_process_that_dies(path: Path, database_url: str, count: Count)
     assert count() == (0, 0, 0)
 
 
-def test_an_answer_to_commit_that_is_lost(path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The one error that does not know; running it again is safe either way."""
-    commit = psycopg.Connection.commit
+def test_an_answer_to_commit_that_is_lost(path: Path, database_url: str, count: Count, backends: list[int]) -> None:
+    """The one error that does not know. The server has the COMMIT before it; running again is safe either way."""
+    on_this_machine(database_url)
 
-    def lost(self: psycopg.Connection) -> None:
-        row = self.execute("select to_regclass('bronze.batches') is not null").fetchone()
-        if row == (True,) and self.execute("select count(*) from bronze.raw_transactions").fetchone() == (100,):
-            commit(self)
-            raise psycopg.OperationalError("server closed the connection unexpectedly")
-        commit(self)
+    def freeze(pid: int) -> None:
+        backends.append(pid)
+        os.kill(pid, signal.SIGSTOP)
 
-    monkeypatch.setattr(psycopg.Connection, "commit", lost)
-    with pytest.raises(CommitUnknownError, match="run it again: it is refused if the batch is there"):
+    with listening(striking(database_url, "retail.committing", freeze)):
+        said = failing(path, database_url, CommitUnknownError, statement_timeout_s=0.3)
+    assert "run it again: it is refused if the batch is there" in said
+    os.kill(backends.pop(), signal.SIGCONT)
+    with suppress(AlreadyLoadedError):
         ingest(path, database_url)
+    assert count() == (100, 0, 1)
 
 
 def test_no_thread_and_no_connection_stays(path: Path, database_url: str) -> None:

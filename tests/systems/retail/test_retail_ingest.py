@@ -47,6 +47,7 @@ def test_a_dirty_workbook(tmp_path: Path, database_url: str, count: Count) -> No
         ("retail.loaded", 200, 297),
         ("retail.loaded", 297, 297),
         ("retail.dead_lettered", 3, 3),
+        ("retail.committing", None, None),
         ("retail.committed", None, None),
     ]
     batch = all_rows(
@@ -187,6 +188,36 @@ def test_an_interrupt_loads_nothing(tmp_path: Path, database_url: str, count: Co
     emit("retail.heard_by_nobody")
 
 
+def test_a_file_name_that_is_no_text(tmp_path: Path, database_url: str, count: Count) -> None:
+    odd = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.csv"))
+    try:
+        odd.write_bytes(write_sample(tmp_path / "a.csv", 5, dirty=False).path.read_bytes())
+    except OSError:
+        pytest.skip("this file system takes only names in UTF-8")
+    assert ingest(odd, database_url).source == "caf\ufffd.csv"
+    assert count() == (5, 0, 1)
+
+
+def test_in_a_forked_child(tmp_path: Path, database_url: str, count: Count) -> None:
+    """The lab forks: importing the ingest must not start polars' pool, which a child would wait for in vain."""
+    path = write_sample(tmp_path / "a.csv", 50, dirty=False).path
+    story = (
+        "import os, sys, polars, fastexcel\n"
+        "threads = lambda: len(os.listdir('/proc/self/task'))\n"
+        "before = threads()\n"  # polars 2.1 itself brings three, for its allocator and its files
+        "import premortem.systems.retail.ingest as it\n"
+        "assert threads() == before\n"
+        "child = os.fork()\n"
+        "if child == 0:\n"
+        "    os._exit(0 if it.ingest(sys.argv[1], sys.argv[2]).loaded == 50 else 1)\n"
+        "sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))\n"
+    )
+    if not Path("/proc/self/task").exists():
+        pytest.skip("threads are counted in /proc")
+    subprocess.run([sys.executable, "-c", story, str(path), database_url], check=True, timeout=60)
+    assert count() == (50, 0, 1)
+
+
 def test_importing_the_package_is_light() -> None:
     code = (
         "import sys, premortem.systems.retail, premortem.systems.retail.errors, premortem.systems.retail.columns;"
@@ -208,8 +239,11 @@ def test_the_real_file(database_url: str, count: Count) -> None:
     assert count() == (540_443, 1_466, 1)
     facts = all_rows(
         database_url,
-        "select count(customerid), count(*) filter (where invoiceno like 'C%'), count(*) filter (where quantity < 0),"
+        "select count(customerid), count(*) filter (where invoiceno like 'C%'), sum(quantity)::bigint,"
+        " sum(unitprice)::text, count(distinct invoiceno), count(distinct stockcode),"
         " count(*) filter (where invoiceno like '%.%'), min(source_row), max(source_row), max(invoicedate)::text"
         " from bronze.raw_transactions",
     )
-    assert facts == [(406_829, 9_279, 9_753, 0, 2, 541_910, "2011-12-09 12:50:00")]
+    # The same sums over the parquet file of the same data, by plain polars, without any code of this package.
+    sums = (406_828, 9_280, 5_190_063, "2354032.564", 24_434, 3_957)
+    assert facts == [(*sums, 0, 2, 541_910, "2011-12-09 12:50:00")]

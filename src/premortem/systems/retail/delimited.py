@@ -53,10 +53,11 @@ def _as_utf8(data: bytes) -> tuple[bytes, tuple[str, ...]]:
         text.decode()
     except UnicodeDecodeError as error:
         line = text.count(b"\n", 0, error.start) + 1
-        return (
-            text.decode("latin-1").encode(),
-            (f"the file is not UTF-8 (line {line}): read as Latin-1, so check accents and currency signs",),
-        )
+        # Latin-1 hardly ever looks like UTF-8; where some of it does, it is UTF-8 and a byte of it is broken.
+        if not text.decode(errors="ignore").isascii():
+            raise SourceError(f"line {line}: is damaged UTF-8 text; was it cut off or mixed? Export it again") from None
+        said = f"the file is not UTF-8 (line {line}): read as Latin-1, so check accents and currency signs"
+        return text.decode("latin-1").encode(), (said,)
     return text, ()
 
 

@@ -12,6 +12,7 @@ Events, for whoever shows progress (`premortem.events`); rows are whole numbers,
 | `retail.sorted`        | `rows`, `good`, `dead`, `seconds`                             |
 | `retail.loaded`        | `rows` so far, `total`: once a chunk                          |
 | `retail.dead_lettered` | `rows` so far, `total`: once a chunk                          |
+| `retail.committing`    | `batch`                                                       |
 | `retail.committed`     | `batch`, `read`, `loaded`, `dead`, `seconds`                  |
 | `retail.warning`       | `text`: each of the report's warnings, as soon as it is known |
 """

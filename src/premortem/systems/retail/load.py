@@ -154,11 +154,14 @@ def _copy(session: Session, table: str, rows: pl.DataFrame, chunk_rows: int, don
 
 def _commit(session: Session, batch: int, *, again: bool) -> None:
     failure: CommitUnknownError
+    emit("retail.committing", batch=batch)
     try:
         with session.talking("committing"):
             session.connection.commit()
     except DatabaseError as error:
-        if error.sqlstate is not None:  # the server answered: it did not commit
+        # An answer of the server means that it did not commit, but for class 57P: a server that is shut down while it
+        # waits for a replica has committed on its own disk.
+        if error.sqlstate is not None and not error.sqlstate.startswith("57P"):
             raise
         way_out = (
             f"look for batch {batch} in bronze.batches before you load it again"

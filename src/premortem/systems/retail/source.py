@@ -8,6 +8,7 @@ Laws:
 from __future__ import annotations
 
 import hashlib
+import os
 import stat
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,11 +60,13 @@ def open_source(path: Path) -> Source:
     """Read `path` once; raises `SourceError` where it is no file or no table."""
     data = _read(path)
     kind = _kind(path, data)
+    # A name of bytes that are no UTF-8 is legal on Linux, and neither PostgreSQL nor a terminal takes it.
+    name = os.fsencode(path.name).decode(errors="replace")
     expected = _EXTENSIONS.get(path.suffix.lower())
     warnings: tuple[str, ...] = ()
     if expected not in (None, kind):
-        warnings = (f"{path.name} is named as a {expected} and is a {kind}: read by its content",)
-    return Source(path.name, data, hashlib.sha256(data).hexdigest(), kind, warnings)
+        warnings = (f"{name} is named as a {expected} and is a {kind}: read by its content",)
+    return Source(name, data, hashlib.sha256(data).hexdigest(), kind, warnings)
 
 
 def _read(path: Path) -> bytes:

@@ -4,6 +4,7 @@ Laws:
 - The reader stops at the end of the rows and never compares the archive's checksums: of 4,000 workbooks with one
   bit flipped it read 224 without a word, with other values in them. So every checksum is compared here, on a
   second thread while the first one parses.
+- A cell with an Excel error (#N/A, #DIV/0!) arrives as an empty one: fastexcel does not tell them apart.
 - The unpacked size is bounded before anything is unpacked.
 """
 
