@@ -96,7 +96,7 @@ def proof(verdict: Verdict = Verdict.PROVEN, slug: str = "torn-checkpoint", gall
             shown, guard = Observation("broken", missing=reason), Observation("fixed", missing=reason)
         case Verdict.INCONCLUSIVE:
             flaw = "raised when it was imported: ModuleNotFoundError: No module named 'polars' (torn.py:9)"
-            reason, shown, guard = f"broken: {flaw}", replace(shown, flaw=flaw, failure=None), guard
+            reason, shown = f"broken: {flaw}", replace(shown, flaw=flaw, failure=None)
         case Verdict.NOT_REPRODUCED:
             reason = "the fault struck and broken survived: it is imaginary, or too weak"
             shown = replace(fixed(), variant="broken")
@@ -169,9 +169,8 @@ def hundred() -> Run:
     wrong = [Verdict.GUARD_FAILED, Verdict.MISPREDICTED, Verdict.INCONCLUSIVE, Verdict.NOT_REPRODUCED, Verdict.SKIPPED]
     proofs = []
     for number in range(100):
-        made = proof(
-            wrong[number % 5] if number % 10 == 0 else Verdict.PROVEN, f"failure-number-{number}", f"g{number % 9}"
-        )
+        verdict = wrong[number // 10 % 5] if number % 10 == 0 else Verdict.PROVEN
+        made = proof(verdict, f"failure-number-{number}", f"gallery-{number % 9}")
         longer = "\n".join(f"    rows_{line} = [row for row in rows if row.total > {number}]" for line in range(8))
         story = replace(made.mode, fixed=f"{FIXED}\n{longer}", broken=f"{BROKEN}\n{longer[:200]}")
         sides = [replace(side, output=TRACEBACK * 2) for side in (made.broken, made.fixed)]

@@ -14,8 +14,8 @@ from typing import Protocol
 
 import pytest
 
-from premortem.errors import ConfigurationError, FaultError, WorkerDiedError
-from premortem.servers.watched import Launch, Watched, guard_folders
+from premortem.errors import ConfigurationError, FaultError, MissingRequirementError, WorkerDiedError
+from premortem.servers.watched import Launch, Watched, guard_folders, guarded
 
 Eventually = Callable[[Callable[[], bool], float], float]
 Lives = Callable[[int], bool]
@@ -188,6 +188,15 @@ def test_a_guarded_folder_that_became_a_link_costs_the_link_only(tmp_path: Path)
         folder.symlink_to(precious)
     assert not folder.is_symlink()
     assert precious.exists()
+
+
+def test_without_a_watcher_nothing_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "no-python"))
+    folder = tmp_path / "made"
+    folder.mkdir()
+    with pytest.raises(MissingRequirementError, match="no-python' does not start"):
+        guarded([folder], "test")
+    assert not folder.exists()
 
 
 @pytest.mark.parametrize("folder", [Path("/"), Path.home(), Path.cwd().parent])

@@ -114,13 +114,15 @@ class ForkServer:
 class IsolatingExecutor(Executor):
     """Runs every task in a process of its own, `jobs` at a time, within `limits`.
 
-    `preload` names modules that the tasks will need, imported once. Functions, arguments and results travel as
+    `preload` names modules that the tasks will need, imported once; `on_start` hears each task's name when it begins,
+    in a thread of ours. Functions, arguments and results travel as
     pickles. A task that raises gives its exception; one whose process dies gives WorkerDiedError with its name.
     """
 
     jobs: int
     limits: Limits = field(default_factory=Limits)
     preload: Sequence[str] = ()
+    on_start: Callable[[str], None] = lambda _: None
 
     def __post_init__(self) -> None:
         self._server = ForkServer(self.preload)
@@ -157,6 +159,7 @@ class IsolatingExecutor(Executor):
         if not future.set_running_or_notify_cancel():
             return
         try:
+            self.on_start(name)
             future.ending, result = self._run(payload)
             went_well, answer = _opened(name, future.ending, result)
         except BaseException as error:  # noqa: BLE001 - a future carries whatever it was

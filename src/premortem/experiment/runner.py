@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, wait
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,10 +32,11 @@ class Runner:
     executor: IsolatingExecutor
     hosts: Hosts
     _played: dict[IsolatedFuture[None], tuple[FailureMode, Order]] = field(default_factory=dict)
+    # By path: two folders of one name may hold exhibits of one name.
     _seen: dict[str, dict[Variant, Seen]] = field(default_factory=dict)
 
-    def run(self, modes: Sequence[FailureMode], on_start: Callable[[str], None] = lambda _: None) -> Iterator[Proof]:
-        """The proofs, in the order in which they come to an end. `on_start` hears the name of each that begins."""
+    def run(self, modes: Sequence[FailureMode]) -> Iterator[Proof]:
+        """The proofs, in the order in which they come to an end."""
         for number, mode in enumerate(modes):
             if mode.flaw:
                 yield self._unplayed(mode, flaw=mode.flaw)
@@ -44,14 +45,12 @@ class Runner:
                 self._submit(mode, number)
             except MissingRequirementError as error:
                 yield self._unplayed(mode, missing=str(error))
-            else:
-                on_start(mode.name)
         while self._played:
             done, _ = wait(self._played, return_when=FIRST_COMPLETED)
             for future in done:
                 assert isinstance(future, IsolatedFuture)
                 mode, order = self._played.pop(future)
-                both = self._seen.setdefault(mode.name, {})
+                both = self._seen.setdefault(mode.path, {})
                 both[order.variant] = self._collect(future, order)
                 if len(both) == len(VARIANTS):
                     yield self._prove(mode, both["broken"], both["fixed"])
@@ -60,7 +59,7 @@ class Runner:
         orders = [self._order(mode, variant, number) for variant in VARIANTS]
         for order in orders:
             Path(order.folder).mkdir(mode=0o711)  # a server of another user may live inside, and has to get there
-            future = self.executor.submit_named(f"{mode.name} ({order.variant})", play, order)
+            future = self.executor.submit_named(task_of(mode.name, order.variant), play, order)
             self._played[future] = (mode, order)
 
     def _order(self, mode: FailureMode, variant: Variant, number: int) -> Order:
@@ -91,3 +90,13 @@ class Runner:
 
     def _command(self, mode: FailureMode) -> str:
         return f"premortem prove {shlex.quote(mode.path)} --seed {self.seed}"
+
+
+def task_of(mode: str, variant: Variant) -> str:
+    """How a variant's task is called in errors: `ingest/missing-file (broken)`."""
+    return f"{mode} ({variant})"
+
+
+def mode_of(task: str) -> str:
+    """The failure mode's name in a task's."""
+    return task.rpartition(" (")[0]

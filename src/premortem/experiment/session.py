@@ -18,7 +18,7 @@ from premortem.experiment.hosts import ServerHosts
 from premortem.experiment.isolation import IsolatingExecutor
 from premortem.experiment.limits import Limits
 from premortem.experiment.record import JOURNAL
-from premortem.experiment.runner import Runner
+from premortem.experiment.runner import Runner, mode_of
 from premortem.model import FailureMode, Proof, Run
 from premortem.model.journal import JournalWriter
 from premortem.model.run import Fact
@@ -34,7 +34,7 @@ class Audience(Protocol):
     """Whoever watches a run."""
 
     def started(self, name: str) -> None:
-        """An exhibit's variants were handed out."""
+        """A variant of the exhibit `name` began. Called in a thread of the executor."""
         ...
 
     def proven(self, proof: Proof) -> None:
@@ -82,8 +82,8 @@ def carry_out(modes: Sequence[FailureMode], plan: Plan, audience: Audience, cloc
         ended, facts = "complete", tuple[Fact, ...]()
         try:
             with ExitStack() as stack:
-                hosts, runner = _assemble(stack, plan)
-                for proof in runner.run(modes, audience.started):
+                hosts, runner = _assemble(stack, plan, audience)
+                for proof in runner.run(modes):
                     proofs.append(proof)
                     journal.proof(proof)
                     audience.proven(proof)
@@ -97,12 +97,14 @@ def carry_out(modes: Sequence[FailureMode], plan: Plan, audience: Audience, cloc
     return replace(head, proofs=tuple(proofs), elapsed_s=elapsed_s, ended=ended, facts=head.facts + facts)
 
 
-def _assemble(stack: ExitStack, plan: Plan) -> tuple[ServerHosts, Runner]:
+def _assemble(stack: ExitStack, plan: Plan, audience: Audience) -> tuple[ServerHosts, Runner]:
     """Everything that a run holds, in the order in which it must be let go."""
     scratch = Path(tempfile.mkdtemp(prefix="premortem-"))
     stack.enter_context(Watched([scratch], name="scratch"))
     scratch.chmod(0o711)  # ours; a database server's own user has to get to its folder in it, and see nothing else
-    executor = IsolatingExecutor(plan.jobs, Limits(time_s=plan.time_s), PRELOAD)
+    executor = IsolatingExecutor(
+        plan.jobs, Limits(time_s=plan.time_s), PRELOAD, on_start=lambda task: audience.started(mode_of(task))
+    )
     hosts = ServerHosts(stack.enter_context(Servers(scratch)))
     stack.callback(executor.shutdown, wait=True, cancel_futures=True)
     return hosts, Runner(scratch, plan.seed, plan.time_s, executor, hosts)

@@ -15,7 +15,7 @@ from markupsafe import Markup
 from premortem.model import Moment, Observation, Proof, Run, Verdict
 from premortem.report.legible import ELLIPSIS, legible, one_line, tail
 from premortem.report.lesson import Change, changes
-from premortem.report.track import WIDTH, Track, track
+from premortem.report.track import HEIGHT, WIDTH, Track, track
 from premortem.report.wording import (
     cut_short,
     exit_code,
@@ -107,7 +107,7 @@ def render(run: Run) -> str:
         lack=cut_short(run),
         exit_code=exit_code(run),
         css=Markup(_part("page.css")),  # noqa: S704 - our own file, not the record
-        width=WIDTH,
+        size=(WIDTH, HEIGHT),
     )
 
 

@@ -82,9 +82,8 @@ def verdicts(run: Run, width: int) -> RenderableType:
     """One line for each proof; where `width` columns are too few for a table, two."""
     if width < _TABLE_FROM:
         return Group(*(_stacked(proof) for proof in run.proofs))
-    table = Table(
-        box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, expand=True, header_style="dim", border_style="dim"
-    )
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, expand=True)
+    table.header_style = table.border_style = "dim"
     table.add_column("verdict", width=max(len(verdict.value) for verdict in Verdict) + 2)
     table.add_column("exhibit", no_wrap=True, max_width=width // 3)
     if wide := width >= _PREDICTION_FROM:

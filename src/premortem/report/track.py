@@ -9,8 +9,9 @@ from dataclasses import dataclass
 
 from premortem.model import Moment, Observation
 
-WIDTH, MARGIN = 600, 8
-_FAULT_Y, _CALL_Y, _CHECK_Y = 10, 28, 46
+WIDTH, HEIGHT = 360, 66
+_MARGIN = 8
+_FAULT_Y, _CALL_Y, _CHECK_Y = 11, 33, 55  # the middles of three lanes
 _CUT_OFF = frozenset({"hung", "died", "exhausted"})
 
 # Moment to the kind of mark (a class of the style sheet) and its shape, drawn from a point on its lane.
@@ -47,10 +48,10 @@ def track(seen: Observation) -> Track:
     end_s = max(moment.at_s for moment in seen.timeline)
     if seen.failure is not None and seen.failure.kind in _CUT_OFF:
         end_s = max(end_s, seen.elapsed_s)
-    scale = (WIDTH - 2 * MARGIN) / (end_s or 1.0)
+    scale = (WIDTH - 2 * _MARGIN) / (end_s or 1.0)
 
     def x(at_s: float) -> int:
-        return round(MARGIN + at_s * scale)
+        return round(_MARGIN + at_s * scale)
 
     paths: dict[str, dict[str, None]] = {}  # an ordered set: marks that fall on one another are drawn once
     for kind, y, start_s, stop_s in _spans(seen.timeline, end_s):

@@ -30,7 +30,7 @@ from premortem.servers.account import (
 )
 from premortem.servers.binaries import Binaries, within_reach
 from premortem.servers.loopback import LOOPBACK, free_port, taken
-from premortem.servers.watched import Launch, Watched
+from premortem.servers.watched import Launch, Watched, guarded
 
 START_S = 30.0
 PORT_TRIES = 10
@@ -118,7 +118,7 @@ class EmbeddedServer(ABC):
                 self.folder = make_temporary_folder(self.account)
             else:
                 self.folder = make_folder(self._given, self.account, kept=self.keep)
-            watched = self._watched = Watched([] if self.keep else [self.folder], name=self.kind)
+            watched = self._watched = guarded([] if self.keep else [self.folder], self.kind)
             try:
                 self.binaries = within_reach(self.binaries, self.account, self.folder / "binaries")
                 self.fill(watched)

@@ -23,7 +23,7 @@ from premortem.servers.embedded import NOTHING
 from premortem.servers.postgres import PostgresServer, Template, make_template
 from premortem.servers.run_databases import RunDatabases
 from premortem.servers.valkey import ValkeyServer, ping
-from premortem.servers.watched import Watched, guard_folders
+from premortem.servers.watched import Watched, guarded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -151,7 +151,7 @@ class Servers:
                 self._folder = make_temporary_folder(account)
             else:
                 self._folder = make_folder(self._given / "servers", account)
-            self._guard = guard_folders([self._folder], name="the run's servers")
+            self._guard = guarded([self._folder], "the run's servers")
         return self._folder / f"{name}-{next(self._numbers)}"
 
     def _started(self, server: _S) -> _S:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from premortem.errors import ConfigurationError, FaultError, WorkerDiedError
+from premortem.errors import ConfigurationError, FaultError, MissingRequirementError, WorkerDiedError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -74,11 +74,16 @@ class Watched:
         paths = [str(_removable(folder)) for folder in folders]
         argv = [sys.executable, "-I", "-S", str(Path(__file__).with_name("watcher.py"))]
         # subprocess makes both pipes close-on-exec, so no process that another thread starts can hold them.
-        self._process = subprocess.Popen(
-            [*argv, str(os.getpid()), json.dumps(paths)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-            bufsize=0, start_new_session=True,
-        )  # fmt: skip
+        try:
+            self._process = subprocess.Popen(
+                [*argv, str(os.getpid()), json.dumps(paths)],
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+                bufsize=0, start_new_session=True,
+            )  # fmt: skip
+        except OSError as error:
+            raise MissingRequirementError(
+                "a watcher process", f"{sys.executable!r} does not start ({error})", "make it executable for this user"
+            ) from None
         _all.add(self)
         try:
             self._receive(0)  # from here on the folders are guarded
@@ -198,6 +203,17 @@ def guard_folders(folders: Sequence[Path], *, name: str = "the run's folders") -
     Raises `ConfigurationError` for a folder that nobody can want to lose.
     """
     return Watched(folders, name=name)
+
+
+def guarded(made: Sequence[Path], name: str) -> Watched:
+    """A watcher of folders that were made a moment ago and are empty: they go at once if it does not start."""
+    try:
+        return Watched(made, name=name)
+    except BaseException:
+        for folder in made:
+            with contextlib.suppress(FileNotFoundError):
+                folder.rmdir()
+        raise
 
 
 def _removable(folder: Path) -> Path:
