@@ -197,3 +197,12 @@ def test_a_folder_that_exists_is_never_taken(make: Make) -> None:
     with pytest.raises(ConfigurationError, match="must be a new one"):
         server.start()
     assert server._given.exists()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_killed_after_its_files_it_leaves_no_shared_memory_either(template: Template, place: Path) -> None:
+    server = PostgresServer(place / "server", template=template).start()
+    (server.data / "postmaster.pid").unlink()  # as another guard of the same folder may do
+    server.kill()
+    server.close()
+    assert str(server.pid) not in {line.split()[4] for line in Path("/proc/sysvipc/shm").read_text().splitlines()[1:]}

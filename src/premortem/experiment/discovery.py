@@ -46,7 +46,7 @@ def read(path: Path) -> FailureMode | None:
     try:
         source = path.read_text(encoding="utf-8")
         tree = ast.parse(source)
-    except (SyntaxError, ValueError, OSError) as error:
+    except (SyntaxError, ValueError, OSError, RecursionError, MemoryError) as error:  # the last two: nested too deep
         return FailureMode(gallery, slug, str(path), flaw=f"cannot be read as Python: {error}")
     parts = _top_level(tree)
     if not parts.keys() & PARTS.keys():
@@ -128,7 +128,7 @@ def _needs(statement: ast.stmt | None) -> tuple[tuple[str, ...], list[str]]:
     if isinstance(statement, ast.Assign | ast.AnnAssign) and statement.value is not None:
         try:
             value = ast.literal_eval(statement.value)
-        except ValueError:
+        except (ValueError, TypeError):  # not a literal, or one that cannot be built: {[]: 1}
             value = ast.unparse(statement.value)
     if isinstance(value, tuple) and all(name in SERVERS for name in value):
         return value, []

@@ -23,6 +23,8 @@ from premortem.experiment import wire
 from premortem.experiment.limits import Limits
 from premortem.model.codec import decode, encode
 
+_ANSWERED = (0, 1)  # the exit status of a worker that has written its whole answer: it returned, or it raised
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -93,6 +95,7 @@ class ForkServer:
             try:
                 self._hand_over(theirs)
             except OSError:  # it died; its wardens live on, and a new one serves the next
+                self.stop()
                 self._hand_over(theirs)
         return ours
 
@@ -140,7 +143,8 @@ class IsolatingExecutor(Executor):
         """Submit under a name of its own, by which an error will call the task."""
         payload = pickle.dumps((fn, args, kwargs))
         future: IsolatedFuture[T] = IsolatedFuture()
-        self._threads.submit(self._attend, name, payload, future)
+        attendance = self._threads.submit(self._attend, name, payload, future)
+        attendance.add_done_callback(lambda done: _cancel(future) if done.cancelled() else None)
         return future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002 - Executor's
@@ -190,9 +194,15 @@ class IsolatingExecutor(Executor):
         return decode(Ending, head, "the warden's word"), result
 
 
+def _cancel(future: Future[Any]) -> None:
+    """A task that will not run any more: whoever waits for it has to hear so."""
+    if future.cancel():
+        future.set_running_or_notify_cancel()
+
+
 def _opened(name: str, ending: Ending, result: bytes) -> tuple[bool, Any]:
     """Whether the task went well, and its value or exception. WorkerDiedError when it never came to one."""
-    if not result or ending.exceeded:
+    if not result or ending.exceeded or ending.status not in _ANSWERED:
         raise WorkerDiedError(name, ending.cause)
     opened: tuple[bool, Any] = pickle.loads(result)  # noqa: S301 - from our own worker, over our own socket
     return opened

@@ -8,6 +8,7 @@ import os
 import random
 import sys
 import traceback
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,7 +25,7 @@ from premortem.experiment.exhibit import Exhibit, load
 from premortem.experiment.lab import Lab, enter
 from premortem.experiment.places import Places
 from premortem.experiment.story import StoryWriter
-from premortem.experiment.subject import Blame, HangWatch, watched
+from premortem.experiment.subject import Blame, HangWatch, text_of, watched
 from premortem.model import Prediction, Variant
 from premortem.model.prediction import qualified_name
 from premortem.ports import Clock, SystemClock, seeded
@@ -100,7 +101,8 @@ def _tell_failure(error: BaseException, blame: Blame) -> None:
         where=_innermost(error),
         who="subject" if subjects else "judge",
     )
-    traceback.print_exception(error)
+    with suppress(OSError, ValueError):  # a subject may have closed its standard error
+        traceback.print_exception(error)
 
 
 def _classified(error: BaseException) -> tuple[str, str, str]:
@@ -111,7 +113,7 @@ def _classified(error: BaseException) -> tuple[str, str, str]:
             return "exhausted", error.resource, error.evidence
         case Hung():
             return "hung", "", str(error)
-    return "raised", qualified_name(type(error)), str(error)
+    return "raised", qualified_name(type(error)), text_of(error)
 
 
 def _innermost(error: BaseException) -> str:

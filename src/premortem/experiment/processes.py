@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import sys
 from contextlib import suppress
 from pathlib import Path
 
+_PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+
+
+def adopt_orphans() -> None:
+    """Become the parent of whatever our descendants leave behind (Linux; elsewhere that is init's)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 def descendants(ancestor: int) -> list[int]:
@@ -17,7 +25,7 @@ def descendants(ancestor: int) -> list[int]:
     found: list[int] = []
     queue = [ancestor]
     while queue:
-        children = _children(queue.pop())
+        children = children_of(queue.pop())
         queue += children
         found += [pid for pid in children if not _has_ended(pid)]
     return found
@@ -30,6 +38,15 @@ def resident_bytes(pid: int) -> int:
     return 0
 
 
+def proportional_bytes(pid: int) -> int:
+    """Memory that a process holds, each shared page divided among those that share it; slower. 0 when it is gone."""
+    with suppress(OSError):
+        for line in Path(f"/proc/{pid}/smaps_rollup").read_bytes().splitlines():
+            if line.startswith(b"Pss:"):
+                return int(line.split()[1]) * 1024
+    return 0
+
+
 def command_of(pid: int) -> str:
     """A process by number and command line, for people."""
     command = b""
@@ -38,7 +55,8 @@ def command_of(pid: int) -> str:
     return f"{pid} {command.replace(bytes(1), b' ').decode('utf-8', 'replace').strip()[:120]}".strip()
 
 
-def _children(pid: int) -> list[int]:
+def children_of(pid: int) -> list[int]:
+    """Its children, those that have ended and wait to be reaped included; empty where /proc is not."""
     children: list[int] = []
     with suppress(OSError):  # it ended while we looked: then its children are somebody else's
         for task in Path(f"/proc/{pid}/task").iterdir():

@@ -9,7 +9,7 @@ from concurrent.futures import FIRST_COMPLETED, wait
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from premortem.errors import MissingRequirementError, WorkerDiedError
+from premortem.errors import ConfigurationError, MissingRequirementError, WorkerDiedError
 from premortem.experiment.hosts import Hosts
 from premortem.experiment.isolation import IsolatedFuture, IsolatingExecutor
 from premortem.experiment.observing import Seen, observe
@@ -69,14 +69,21 @@ class Runner:
         return Order(mode.name, mode.path, variant, seed, self.time_s, str(folder), places)
 
     def _collect(self, future: IsolatedFuture[None], order: Order) -> Seen:
-        """Read what one variant left, and clear it away."""
+        """Read what one variant left, and clear it away. One that cannot be read spoils nobody else's proof."""
+        folder, ending = Path(order.folder), future.ending
         error = future.exception()
         if error is not None and not isinstance(error, WorkerDiedError):
-            raise error  # not the exhibit's: play() itself is broken
-        folder = Path(order.folder)
-        stack = (folder / STACK).read_text(encoding="utf-8") if (folder / STACK).exists() else ""
-        seen = observe(order.variant, read_story(folder / STORY), stack, future.ending)
-        shutil.rmtree(folder)
+            if ending.status is None:
+                raise error  # ours: its process never began
+            error = ConfigurationError(f"its process could not be played to the end: {type(error).__name__}: {error}")
+        try:
+            if isinstance(error, ConfigurationError):
+                raise error
+            seen = observe(order.variant, read_story(folder / STORY), _stack(folder / STACK), ending)
+        except ConfigurationError as flaw:
+            observation = Observation(order.variant, flaw=f"{flaw}", output=ending.output, elapsed_s=ending.elapsed_s)
+            seen = Seen(None, observation)
+        shutil.rmtree(folder, ignore_errors=True)  # what an exhibit made undeletable goes with the run's own folder
         self.hosts.release(order.places)
         return seen
 
@@ -90,6 +97,11 @@ class Runner:
 
     def _command(self, mode: FailureMode) -> str:
         return f"premortem prove {shlex.quote(mode.path)} --seed {self.seed}"
+
+
+def _stack(path: Path) -> str:
+    """What the hang watch wrote down, if it had cause to."""
+    return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
 
 
 def task_of(mode: str, variant: Variant) -> str:

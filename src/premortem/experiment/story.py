@@ -1,17 +1,20 @@
 """The story of one variant as its process wrote it: events on disk, so that a kill loses nothing.
 
 One event is one line, written with one `write` to a file opened for appending: whole lines survive SIGKILL, and
-lines of the forks of a subject do not mix. What the last line of a killed writer lost is left out when reading.
+lines of the forks of a subject do not mix. What the last line of a killed writer lost is left out when reading;
+any other damage is the exhibit's own doing, and is said.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
+from premortem.errors import ConfigurationError
 from premortem.events import Event, Value
 from premortem.model import Moment
 from premortem.ports import Clock
@@ -37,19 +40,28 @@ class StoryWriter:
 
     def __call__(self, event: Event) -> None:
         """Write one event down."""
-        fields = {name: value[:_LONGEST_TEXT] if isinstance(value, str) else value for name, value in event.fields}
+        fields = {name: _storable(value) for name, value in event.fields}
         line = json.dumps([round(self._clock.monotonic() - self._start, 4), event.name, fields])
         os.write(self._file, line.encode() + b"\n")
 
 
+def _storable(value: object) -> Value:
+    """A value as it is kept; evidence in a shape of the exhibit's own (a list, a row) becomes text."""
+    return value if value is None or isinstance(value, int | float) else str(value)[:_LONGEST_TEXT]
+
+
 def read_story(path: Path) -> tuple[Told, ...]:
-    """What was written, in order; nothing where nothing was."""
-    if not path.exists():
-        return ()
+    """What was written, in order. ConfigurationError when it is gone, or is not what a StoryWriter wrote."""
     told: list[Told] = []
-    for line in path.read_bytes().split(b"\n")[:-1]:
-        at_s, name, fields = json.loads(line)
-        told.append(Told(at_s, Event(name, tuple(fields.items()))))
+    try:
+        for line in path.read_bytes().split(b"\n")[:-1]:
+            at_s, name, fields = json.loads(line)
+            told.append(Told(float(at_s), Event(str(name), tuple(fields.items()))))
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise ConfigurationError(
+            f"its story cannot be read ({type(error).__name__}): an exhibit has to leave the folder above "
+            "lab.folder alone; keep its files in lab.folder"
+        ) from error
     return tuple(told)
 
 
@@ -62,11 +74,18 @@ def timeline(story: Iterable[Told]) -> tuple[Moment, ...]:
     moments = [
         Moment(told.at_s, told.event.name, _detail(told.event)) for told in story if told.event.name not in _INNER
     ]
-    if len(moments) <= _MOST_MOMENTS:
-        return tuple(moments)
+    return tuple(moments if len(moments) <= _MOST_MOMENTS else _shortened(moments))
+
+
+def _shortened(moments: list[Moment]) -> Iterator[Moment]:
+    """Both ends, and the first moment of every kind: whether a fault struck, and whether it was healthy before."""
     half = _MOST_MOMENTS // 2
-    left_out = Moment(moments[half].at_s, "story.shortened", f"{len(moments) - 2 * half} moments left out")
-    return (*moments[:half], left_out, *moments[-half:])
+    first = {moment.name: at for at, moment in reversed(list(enumerate(moments)))}
+    kept = sorted({*range(half), *first.values(), *range(len(moments) - half, len(moments))})
+    for before, at in pairwise([-1, *kept]):
+        if (missing := at - before - 1) > 0:
+            yield Moment(moments[before + 1].at_s, "story.shortened", f"{missing} moments left out")
+        yield moments[at]
 
 
 def _detail(event: Event) -> str:

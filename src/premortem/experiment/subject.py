@@ -74,6 +74,14 @@ class Blame:
         return any(error is known for known in self._raised)
 
 
+def text_of(error: BaseException) -> str:
+    """What an exception says; one whose own `__str__` raises says so."""
+    try:
+        return str(error)
+    except Exception as second:  # noqa: BLE001 - a user's __str__ may raise anything
+        return f"(no text: its __str__ raised {type(second).__name__})"
+
+
 def watched(function: Callable[..., Any], watch: HangWatch, blame: Blame) -> Callable[..., Any]:
     """`function` with the same signature, sync or async, whose calls are told as events."""
 
@@ -84,7 +92,7 @@ def watched(function: Callable[..., Any], watch: HangWatch, blame: Blame) -> Cal
             with blame.subject(), watch.call():
                 yield
         except BaseException as error:
-            emit("subject.raised", what=f"{qualified_name(type(error)).removeprefix('builtins.')}: {error}")
+            emit("subject.raised", what=f"{qualified_name(type(error)).removeprefix('builtins.')}: {text_of(error)}")
             raise
         emit("subject.returned")
 

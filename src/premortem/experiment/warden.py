@@ -7,7 +7,6 @@ is a loop until there are no children, and not a hope. It runs single-threaded i
 
 from __future__ import annotations
 
-import ctypes
 import os
 import pickle
 import select
@@ -24,7 +23,6 @@ from premortem.experiment import processes, wire
 from premortem.experiment.limits import Limits
 from premortem.model.codec import decode
 
-_PR_SET_CHILD_SUBREAPER = 36
 _TICK_S = 0.05  # how often memory and process counts are looked at
 _GRACE_S = 0.5  # for children that are ending by themselves when the worker has ended
 
@@ -33,8 +31,7 @@ def keep(channel: socket.socket) -> None:
     """Run one task to its end and tell the owner about it."""
     os.setsid()
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    processes.adopt_orphans()
     request = wire.receive(channel)
     if request is None:
         return
@@ -76,9 +73,10 @@ def _work(payload: bytes, result: int, output: int) -> None:
     except BaseException as error:  # noqa: BLE001 - whatever it was, it is the task's answer
         status = 1
         answer = _pickled_error(error)
-    sys.stdout.flush()
-    sys.stderr.flush()
     wire.write_all(result, answer)
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(Exception):  # closed, replaced, None: a task does with its own streams what it likes
+            stream.flush()
     os._exit(status)
 
 
@@ -166,7 +164,10 @@ class _Watch:
             self.exceeded = "time"
             return
         family = processes.descendants(os.getpid())
-        self.peak_bytes = max(self.peak_bytes, sum(map(processes.resident_bytes, family)))
+        held = sum(map(processes.resident_bytes, family))
+        if held > self.limits.memory_bytes:  # forks share most of what they hold: look again, closely
+            held = sum(map(processes.proportional_bytes, family))
+        self.peak_bytes = max(self.peak_bytes, held)
         if len(family) > self.limits.processes:
             self.exceeded = "processes"
         elif self.peak_bytes > self.limits.memory_bytes:

@@ -16,8 +16,8 @@ def unset(name: str) -> Iterator[None]:
     if name not in os.environ:
         raise FaultError(f"{name}: is not set, so it cannot go missing; set it before the fault is put in")
     before = os.environ.pop(name)
-    struck("variable unset", f"{name} is gone from the environment")
     try:
+        struck("variable unset", f"{name} is gone from the environment")
         yield
     finally:
         os.environ[name] = before
@@ -28,13 +28,15 @@ def unset(name: str) -> Iterator[None]:
 def changed(name: str, value: str) -> Iterator[None]:
     """The variable holds `value`."""
     before = os.environ.get(name)
+    if before == value:
+        raise FaultError(f"{name}: is {value!r} already, so nothing would change; name another value")
     os.environ[name] = value
-    struck("variable changed", f"{name} is {value!r}")
     try:
+        struck("variable changed", f"{name} is {value!r}")
         yield
     finally:
         if before is None:
-            del os.environ[name]
+            os.environ.pop(name, None)
         else:
             os.environ[name] = before
         lifted("variable changed", name)

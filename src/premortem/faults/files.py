@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import os
+import shutil
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -31,7 +33,9 @@ class Files:
     @contextmanager
     def truncated(self, path: Path, keep: float) -> Iterator[None]:
         """Only the first `keep` of the file (0 to 1) was written: a copy that was cut off."""
-        size = inside(self.folder, path).stat().st_size
+        if not 0 <= keep <= 1:
+            raise FaultError(f"keep={keep}: has to be the share that is left, from 0 to 1; half a file is 0.5")
+        size = self._target(path).stat().st_size
         left = int(size * keep)
         with self._changed("truncated", path, lambda file: os.truncate(file, left), f"{left} of {size} bytes are left"):
             yield
@@ -47,9 +51,10 @@ class Files:
         """One cell of a CSV file has another value; row 2 is the first one under the header."""
 
         def change(rows: Rows) -> str:
-            position = _column(path, rows, column)
-            before = rows[row - 1][position]
-            rows[row - 1][position] = value
+            position, cells = _column(path, rows, column), _row(path, rows, row, first=2)
+            if position >= len(cells):
+                raise FaultError(f"{path}: row {row} is too short to have a {column!r}; name another row")
+            before, cells[position] = cells[position], value
             return f"row {row}, {column}: {before!r} became {value!r}"
 
         with self._csv("cell", path, change):
@@ -71,7 +76,7 @@ class Files:
         """A row of a CSV file is delivered a second time, at the end of it."""
 
         def change(rows: Rows) -> str:
-            rows.append(rows[row - 1])
+            rows.append(_row(path, rows, row, first=1))
             return f"row {row} came a second time, as row {len(rows)}"
 
         with self._csv("row repeated", path, change):
@@ -79,30 +84,55 @@ class Files:
 
     @contextmanager
     def _csv(self, fault: str, path: Path, change: Callable[[Rows], str]) -> Iterator[None]:
-        rows = list(csv.reader(io.StringIO(inside(self.folder, path).read_text(encoding="utf-8"), newline="")))
+        before = self._target(path).read_bytes().decode("utf-8")
+        rows = list(csv.reader(io.StringIO(before, newline="")))
         what = change(rows)
         text = io.StringIO(newline="")
-        csv.writer(text).writerows(rows)
+        csv.writer(text, lineterminator="\r\n" if "\r\n" in before else "\n").writerows(rows)
         with self._changed(fault, path, lambda file: file.write_bytes(text.getvalue().encode()), what):
             yield
 
     @contextmanager
     def _changed(self, fault: str, path: Path, change: Callable[[Path], object], what: str) -> Iterator[None]:
         """The frame of every fault here: keep the content, change it, say so, put it back."""
-        target = inside(self.folder, path)
-        if not target.is_file():
-            raise FaultError(f"{path}: there is no such file to strike; write it before the fault is put in")
-        before = target.read_bytes()
+        target = self._target(path)
+        before, mode = target.read_bytes(), stat.S_IMODE(target.stat().st_mode)
         try:
             change(target)
+            if target.is_file() and target.read_bytes() == before:
+                raise FaultError(f"{path}: is what it was before it was {fault}, so nothing was struck; strike harder")
             struck(fault, f"{path.name}: {what}")
             yield
         finally:
-            target.write_bytes(before)
+            self._put_back(target, before, mode)
             lifted(fault, path.name)
+
+    def _target(self, path: Path) -> Path:
+        target = inside(self.folder, path)
+        if not target.is_file():
+            raise FaultError(f"{path}: there is no such file to strike; write it before the fault is put in")
+        return target
+
+    def _put_back(self, target: Path, content: bytes, mode: int) -> None:
+        """As it was, whatever was made of it meanwhile; through no link, for what that points to is not ours."""
+        if target.is_symlink():
+            target.unlink()
+        elif target.is_dir():
+            shutil.rmtree(target)
+        inside(self.folder, target)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(content)
+        target.chmod(mode)
 
 
 def _column(path: Path, rows: Rows, column: str) -> int:
-    if column not in rows[0]:
-        raise FaultError(f"{path}: has no column {column!r} to strike; it has {', '.join(rows[0])}")
-    return rows[0].index(column)
+    header = rows[0] if rows else []
+    if column not in header:
+        raise FaultError(f"{path}: has no column {column!r} to strike; it has {', '.join(header) or 'none'}")
+    return header.index(column)
+
+
+def _row(path: Path, rows: Rows, row: int, first: int) -> list[str]:
+    if not first <= row <= len(rows):
+        raise FaultError(f"{path}: has no row {row} to strike; choose one from {first} to {len(rows)}")
+    return rows[row - 1]

@@ -39,24 +39,24 @@ class JournalWriter:
         self._write({"proof": encode(proof)})
 
     def end(self, elapsed_s: float, ended: str, facts: tuple[Fact, ...] = ()) -> None:
-        """Say how the run ended: "complete", or what cut it off. Seconds since its start; what was learned on the way."""
+        """Say how the run ended: "complete", or what cut it off; seconds since its start; what was learned."""
         self._write({"end": encode(_End(elapsed_s, ended, facts))})
 
     def _write(self, record: Json) -> None:
-        self._stream.write(json.dumps(record, ensure_ascii=False, separators=(",", ":")) + "\n")
+        # ASCII: what a subject says may hold what no encoding can (half of a surrogate pair), and is kept as it was.
+        self._stream.write(json.dumps(record, separators=(",", ":")) + "\n")
         self._stream.flush()
 
 
 def read(path: Path) -> Run:
     """The run that a journal tells. ConfigurationError where it is not a journal or is damaged before its end."""
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        content = path.read_bytes()
+    except OSError as error:
         raise ConfigurationError(
             f"{path}: cannot be read as a journal ({error}); name a run's journal.jsonl"
         ) from error
-    lines = text.split("\n")
-    complete, torn = lines[:-1], lines[-1]
+    *complete, torn = content.split(b"\n")
     records = [_record(path, number, line) for number, line in enumerate(complete, 1)]
     if not records or "run" not in records[0]:
         raise ConfigurationError(f"{path}: the first line is not the head of a run; name a run's journal.jsonl")
@@ -76,10 +76,10 @@ def read(path: Path) -> Run:
     return replace(run, proofs=proofs, elapsed_s=end.elapsed_s, ended=end.ended, facts=run.facts + end.facts)
 
 
-def _record(path: Path, number: int, line: str) -> dict[str, Json]:
+def _record(path: Path, number: int, line: bytes) -> dict[str, Json]:
     try:
-        record = json.loads(line)
-    except json.JSONDecodeError as error:
+        record = json.loads(line.decode())
+    except (ValueError, RecursionError) as error:
         raise ConfigurationError(f"{path}, line {number}: not JSON ({error}); the journal is damaged") from error
     if not isinstance(record, dict):
         raise ConfigurationError(f"{path}, line {number}: not an object; the journal is damaged")

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from functools import cache
 from importlib.resources import files
 from itertools import groupby
 
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
 
 from premortem.model import Moment, Observation, Proof, Run, Verdict
@@ -18,6 +18,7 @@ from premortem.report.lesson import Change, changes
 from premortem.report.track import HEIGHT, WIDTH, Track, track
 from premortem.report.wording import (
     cut_short,
+    date,
     exit_code,
     headline,
     in_brief,
@@ -96,11 +97,10 @@ class Share:
 def render(run: Run) -> str:
     """The page. Everything from the record is escaped, and everything unprintable in it shown as an escape."""
     cards = tuple(_cards(run.proofs))
-    page = _environment().from_string(_part("page.html.jinja"))
-    return page.render(
+    return _page().render(
         run=run,
         title=headline(run),
-        started=_date(run.started),
+        started=date(run.started),
         galleries=[(name, list(group)) for name, group in groupby(cards, key=lambda card: card.proof.mode.gallery)],
         cards=cards,
         shares=tuple(_shares(run)),
@@ -111,7 +111,8 @@ def render(run: Run) -> str:
     )
 
 
-def _environment() -> Environment:
+@cache
+def _page() -> Template:
     environment = Environment(
         autoescape=True,
         undefined=StrictUndefined,
@@ -121,7 +122,7 @@ def _environment() -> Environment:
     )
     environment.filters |= {"seconds": seconds, "line": one_line}
     environment.globals |= {"classes": _CLASSES, "verdicts": list(Verdict)}
-    return environment
+    return environment.from_string(_part("page.html.jinja"))
 
 
 def _part(name: str) -> str:
@@ -129,7 +130,7 @@ def _part(name: str) -> str:
 
 
 def _cards(proofs: Iterable[Proof]) -> Iterator[Card]:
-    taken: set[str] = set()
+    taken = {"verdicts"}  # the anchor of the table
     for proof in sorted(proofs, key=lambda proof: (proof.mode.gallery, proof.mode.slug)):
         anchor = name = re.sub("[^a-z0-9]+", "-", proof.mode.name.lower()).strip("-") or "exhibit"
         while anchor in taken:
@@ -194,11 +195,3 @@ def _shares(run: Run) -> Iterator[Share]:
         width = round(100 * number / len(run.proofs), 2)
         yield Share(verdict, number, round(left, 2), width)
         left += width
-
-
-def _date(started: str) -> str:
-    """ISO 8601 for people; as it stands where it is something else."""
-    try:
-        return f"{datetime.fromisoformat(started):%d %B %Y, %H:%M:%S} UTC".lstrip("0")
-    except ValueError:
-        return started

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from premortem.model import Failure, Observation, Proof, Run, Verdict
 
 # A verdict is never told by colour alone.
@@ -112,3 +114,11 @@ def seconds(span_s: float) -> str:
     if span_s < 60:  # noqa: PLR2004 - a minute
         return f"{span_s:.2f} s"
     return f"{int(span_s // 60)} min {int(span_s % 60):02} s"
+
+
+def date(started: str) -> str:
+    """ISO 8601 for people; as it stands where it is something else."""
+    try:
+        return f"{datetime.fromisoformat(started):%d %B %Y, %H:%M:%S} UTC".lstrip("0")
+    except ValueError:
+        return started

@@ -166,7 +166,7 @@ class EmbeddedServer(ABC):
         return Launch(
             argv=self.command(port), environment=plain_environment(self.data), log=self.log, cwd=self.data,
             account=self.account, last_signal=self.modes["fast"] if self.keep else self.last_signal,
-            last_grace_s=20.0 if self.keep else 2.0, pid_file=self.data / "postmaster.pid",
+            last_grace_s=20.0 if self.keep else 5.0, pid_file=self.data / "postmaster.pid",
         )  # fmt: skip
 
     def _came_up(self, watched: Watched, port: int) -> bool:
@@ -175,7 +175,7 @@ class EmbeddedServer(ABC):
             if watched.wait(0.01) is not None:
                 return False
             if self.answers(port):
-                return True
+                return watched.wait(0.0) is None
         return False
 
     def _failure(self, said: str) -> Exception:

@@ -171,8 +171,14 @@ class Watcher:
                 return
             if pid == self.server:
                 self.server, self.exit = 0, os.waitstatus_to_exitcode(status)
-                # Now, while the file is still there: others may remove folders at the same time as we do.
-                self.segment = _shared_memory(self.launch.pid_file) if self.launch else -1
+                self._note_segment()
+                if self.exit >= 0:  # it ended by itself and has tidied up
+                    self.segment = -1
+
+    def _note_segment(self) -> None:
+        """Early and often: at the end, somebody else may be removing the same folder."""
+        if self.launch and (found := _shared_memory(self.launch.pid_file)) >= 0:
+            self.segment = found
 
     def start(self, told: dict[str, object]) -> dict[str, object]:
         """Start a server; what an earlier one left running goes first."""
@@ -196,6 +202,7 @@ class Watcher:
 
     def wait(self, told: dict[str, object]) -> dict[str, object]:
         """Wait for the server to end, or for the owner to."""
+        self._note_segment()
         self.until(lambda: not self.server or self.over, _seconds(told["seconds"]))
         return {"pid": self.server, "exit": self.exit}
 
