@@ -24,7 +24,8 @@ from premortem.experiment.limits import Limits
 from premortem.model.codec import decode
 
 _TICK_S = 0.05  # how often memory and process counts are looked at
-_GRACE_S = 0.5  # for children that are ending by themselves when the worker has ended
+_GRACE_S = 2.0  # for children that end by themselves when the worker has: the watcher of a server, stopping it
+_GENTLE = ("time", "the run was ended")  # what ends the worker alone at first; anything else may grow meanwhile
 
 
 def keep(channel: socket.socket) -> None:
@@ -125,8 +126,13 @@ class _Watch:
                 look_again = now + _TICK_S
                 self._measure()
             self._reap_worker()
-        if self.status is not None:
+        if self.exceeded in _GENTLE:
+            with suppress(ProcessLookupError):
+                os.kill(self.worker, signal.SIGKILL)
             self._await_stragglers()
+        elif self.status is not None:
+            self._await_stragglers()
+            self.left_behind = [processes.command_of(pid) for pid in processes.descendants(os.getpid())]
         self._kill_all()
         for end in (self.result_end, self.output_end):
             os.set_blocking(end, False)
@@ -180,12 +186,15 @@ class _Watch:
                 self.status = os.waitstatus_to_exitcode(status)
 
     def _await_stragglers(self) -> None:
-        """Give what is ending anyway the time to end; name what is left after that."""
+        """Give what is ending anyway the time to end, and go on listening meanwhile: a full pipe would keep it."""
         deadline = time.monotonic() + _GRACE_S
-        while (family := processes.descendants(os.getpid())) and time.monotonic() < deadline:
-            _reap_all()
+        for end in (self.result_end, self.output_end):
+            os.set_blocking(end, False)
+        while processes.descendants(os.getpid()) and time.monotonic() < deadline:
+            for end in (self.result_end, self.output_end):
+                self._drain(end)
+            _reap_all(self._note_status)
             time.sleep(0.005)
-        self.left_behind = [processes.command_of(pid) for pid in family]
 
     def _kill_all(self) -> None:
         """Kill until there is nobody left; new forks of the dying come to us, so this ends."""
