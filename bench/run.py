@@ -74,7 +74,8 @@ def gallery(folder: Path) -> str:
     )
     interleaved([ours], 5, os.environ, folder)
     return (
-        "## The gallery's wall time\n\nGoal: under 15 s on two cores. Servers, 20 processes and the HTML report included.\n\n"
+        "## The gallery's wall time\n\n"
+        "Goal: under 15 s on two cores. Servers, 20 processes and the HTML report are included.\n\n"
         + table([ours], ours, 5)
     )
 
@@ -91,7 +92,8 @@ def start_up(folder: Path) -> str:
     ]
     interleaved(timed, 15, os.environ, folder)
     return (
-        "## Start-up\n\nGoal: `premortem --help` and `premortem list` faster than both peers. Ratios to `pytest --version`.\n\n"
+        "## Start-up\n\n"
+        "Goal: `premortem --help` and `premortem list` faster than both peers. Ratios to `pytest --version`.\n\n"
         + table(timed, pytest, 15)
     )
 

@@ -104,6 +104,4 @@ def _print(report: IngestReport) -> None:
     click.echo(f"  {report.read:,} read = {report.loaded:,} loaded + {report.dead:,} dead-lettered")
     for warning in report.warnings:
         click.secho(f"  warning: {warning}", fg="yellow")
-    click.echo(
-        f"  {seconds.total:.2f} s: read {seconds.read:.2f}, rules {seconds.sort:.2f}, load and commit {seconds.load:.2f}"
-    )
+    click.echo(f"  {seconds.total:.2f} s: read {seconds.read:.2f}, rules {seconds.sort:.2f}, load {seconds.load:.2f}")

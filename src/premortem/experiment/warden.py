@@ -124,8 +124,16 @@ class _Watch:
                     poll.unregister(end)
             if (now := time.monotonic()) >= look_again:
                 look_again = now + _TICK_S
-                self._measure()
+                self.exceeded = "time" if now - self.started > self.limits.time_s else self._excess()
             self._reap_worker()
+        self._end_family()
+        for end in (self.result_end, self.output_end):
+            os.set_blocking(end, False)
+            while self._drain(end):
+                pass
+
+    def _end_family(self) -> None:
+        """Nobody of it is left afterwards; who could not be waited for is named where the worker ended by itself."""
         if self.exceeded in _GENTLE:
             with suppress(ProcessLookupError):
                 os.kill(self.worker, signal.SIGKILL)
@@ -134,10 +142,6 @@ class _Watch:
             self._await_stragglers()
             self.left_behind = [processes.command_of(pid) for pid in processes.descendants(os.getpid())]
         self._kill_all()
-        for end in (self.result_end, self.output_end):
-            os.set_blocking(end, False)
-            while self._drain(end):
-                pass
 
     def ending(self) -> wire.Head:
         """How it ended, for the owner."""
@@ -165,19 +169,16 @@ class _Watch:
             del self.output[: -self.limits.output_bytes]  # the tail says how it ended
         return bool(piece)
 
-    def _measure(self) -> None:
-        if time.monotonic() - self.started > self.limits.time_s:
-            self.exceeded = "time"
-            return
+    def _excess(self) -> str:
+        """The limit that the family passes, if any."""
         family = processes.descendants(os.getpid())
         held = sum(map(processes.resident_bytes, family))
         if held > self.limits.memory_bytes:  # forks share most of what they hold: look again, closely
             held = sum(map(processes.proportional_bytes, family))
         self.peak_bytes = max(self.peak_bytes, held)
         if len(family) > self.limits.processes:
-            self.exceeded = "processes"
-        elif self.peak_bytes > self.limits.memory_bytes:
-            self.exceeded = "memory"
+            return "processes"
+        return "memory" if held > self.limits.memory_bytes else ""
 
     def _reap_worker(self) -> None:
         with suppress(ChildProcessError):
@@ -190,7 +191,7 @@ class _Watch:
         deadline = time.monotonic() + _GRACE_S
         for end in (self.result_end, self.output_end):
             os.set_blocking(end, False)
-        while processes.descendants(os.getpid()) and time.monotonic() < deadline:
+        while processes.descendants(os.getpid()) and time.monotonic() < deadline and not self._excess():
             for end in (self.result_end, self.output_end):
                 self._drain(end)
             _reap_all(self._note_status)
