@@ -84,7 +84,8 @@ def test_a_shutdown_that_cancels_leaves_nobody_waiting(kind: Callable[[int], Exe
     executor = kind(1)
     futures = [executor.submit(eval, "__import__('time').sleep(0.2)") for _ in range(4)]
     executor.shutdown(wait=True, cancel_futures=True)
-    assert wait(futures, timeout=5).not_done == set() or kind is ThreadPoolExecutor
+    if kind is IsolatingExecutor:  # the standard library's own do not tell those who `wait`
+        assert wait(futures, timeout=5).not_done == set()
     assert all(future.done() for future in futures)
     with pytest.raises(CancelledError):
         futures[-1].result(timeout=0)
@@ -173,6 +174,10 @@ MISDEEDS: dict[str, tuple[str, str]] = {
         "end = time.monotonic() + 5\nwhile time.monotonic() < end: os.fork()\nos._exit(0)",
         "limit of processes",
     ),
+    "forks into sessions": (
+        "end = time.monotonic() + 5\nwhile time.monotonic() < end:\n    if os.fork() == 0: os.setsid()\nos._exit(0)",
+        "limit of processes",
+    ),
     "starts many": ("for _ in range(50): subprocess.Popen(['sleep', '60'])\ntime.sleep(60)", "limit of processes"),
     "leaves without a result": ("os._exit(0)", "exit status 0"),
     "leaves with a status": ("os._exit(7)", "exit status 7"),
@@ -181,8 +186,11 @@ MISDEEDS: dict[str, tuple[str, str]] = {
     "kills its session": ("os.killpg(0, signal.SIGTERM)", "killed by SIGTERM"),
     "kills its warden": ("os.kill(os.getppid(), signal.SIGKILL); time.sleep(60)", "its warden was killed"),
     "kills its warden and leaves a family": (
-        "for _ in range(3): subprocess.Popen(['sleep', '60'], start_new_session=True)\n"
-        "os.kill(os.getppid(), signal.SIGKILL); time.sleep(60)",
+        """
+        for _ in range(3): subprocess.Popen(['sleep', '60'], start_new_session=True)
+        os.kill(os.getppid(), signal.SIGKILL)
+        time.sleep(60)
+        """,
         "its warden was killed",
     ),
     "stops its warden's hearing": ("os.closerange(0, 100); time.sleep(60)", "limit of time"),
@@ -196,6 +204,8 @@ def test_a_task_that_misbehaves_is_ended_and_named(
     executor: IsolatingExecutor, misdeed: str, lone_processes: Lone, eventually: Eventually
 ) -> None:
     source, cause = MISDEEDS[misdeed]
+    if "sessions" in misdeed and os.geteuid() != 0:
+        pytest.skip("only root's wardens run ahead of a family that has no group in common")
     bad, good = do(executor, source), [executor.submit(eval, str(number)) for number in range(4)]
     with pytest.raises(WorkerDiedError, match=f"the process of culprit died: .*{cause}"):
         bad.result(timeout=15)
@@ -230,7 +240,7 @@ def test_a_bad_habit_costs_no_result(
         "subprocess.Popen(['sleep', '61'])",
         "subprocess.Popen(['sleep', '61'], start_new_session=True)",
         "subprocess.run(['sh', '-c', 'setsid sleep 61 & setsid sleep 61 &'])",
-        "if os.fork() == 0:\n    os.setsid()\n    os.fork()\n    [os.close(fd) for fd in range(3)]\n    os.execlp('sleep', 'sleep', '61')",
+        "if os.fork() == 0: os.setsid(); os.fork(); os.closerange(0, 3); os.execlp('sleep', 'sleep', '61')",
     ],
     ids=["child", "session", "orphans", "daemon"],
 )
@@ -275,18 +285,17 @@ def test_forks_that_share_their_memory_do_not_exhaust_it(executor: IsolatingExec
 
 
 @linux_only
-def test_a_fork_server_that_was_killed_is_started_again(lone_processes: Lone, eventually: Eventually) -> None:
-    executor = IsolatingExecutor(2, LIMITS)
-    for _ in range(3):
-        running = executor.submit(eval, "__import__('time').sleep(0.3) or 'done'")
-        assert executor.submit(eval, "1").result() == 1
-        process = executor._server._process
-        assert process
-        process.kill()
-        assert executor.submit(eval, "2").result() == 2
-        assert executor._server._process is not process
-        assert running.result() == "done"  # its warden needs no fork server
-    executor.shutdown()
+def test_a_fork_server_that_was_killed_is_started_again() -> None:
+    with IsolatingExecutor(2, LIMITS) as executor:
+        for _ in range(3):
+            running = executor.submit(eval, "__import__('time').sleep(0.3) or 'done'")
+            assert executor.submit(eval, "1").result() == 1
+            process = executor._server._process
+            assert process
+            process.kill()
+            assert executor.submit(eval, "2").result() == 2
+            assert executor._server._process is not process
+            assert running.result() == "done"  # its warden needs no fork server
     assert executor._server._process is None
 
 

@@ -23,6 +23,7 @@ from premortem.experiment import wire
 from premortem.experiment.limits import Limits
 from premortem.model.codec import decode, encode
 
+_ATTEMPTS = 3  # to hand a task to a warden that begins it
 _ANSWERED = (0, 1)  # the exit status of a worker that has written its whole answer: it returned, or it raised
 
 P = ParamSpec("P")
@@ -175,6 +176,13 @@ class IsolatingExecutor(Executor):
             future.set_exception(answer)
 
     def _run(self, payload: bytes) -> tuple[Ending, bytes]:
+        for _ in range(_ATTEMPTS):
+            if (answer := self._attempt(payload)) is not None:
+                return answer
+        return Ending(), b""
+
+    def _attempt(self, payload: bytes) -> tuple[Ending, bytes] | None:
+        """Hand a task over and wait for its end; None when the fork server died before anybody took it."""
         with self._server.channel() as channel:
             with self._lock:
                 if self._closed:
@@ -182,12 +190,15 @@ class IsolatingExecutor(Executor):
                 self._channels.add(channel)
             try:
                 wire.send(channel, {"limits": encode(self.limits)}, payload)
+                begun = wire.receive(channel)
                 answer = wire.receive(channel)
             except OSError:  # the warden is gone before it could read
-                answer = None
+                begun = answer = None
             finally:
                 with self._lock:
                     self._channels.discard(channel)
+        if begun is None:
+            return None
         if answer is None:
             return Ending(), b""
         head, result = answer

@@ -24,6 +24,7 @@ from premortem.experiment.limits import Limits
 from premortem.model.codec import decode
 
 _TICK_S = 0.05  # how often memory and process counts are looked at
+_BATCH = 64  # how many are looked for before they are killed
 _GRACE_S = 2.0  # for children that end by themselves when the worker has: the watcher of a server, stopping it
 _GENTLE = ("time", "the run was ended")  # what ends the worker alone at first; anything else may grow meanwhile
 
@@ -36,10 +37,14 @@ def keep(channel: socket.socket) -> None:
     request = wire.receive(channel)
     if request is None:
         return
+    wire.send(channel, {})  # from here on it is begun
     head, payload = request
     limits = decode(Limits, head["limits"], "limits")
     result_read, result_write = os.pipe()
     output_read, output_write = os.pipe()
+    if sys.platform == "linux":
+        with suppress(PermissionError):  # root may: or a thousand forks of one task leave us no time to kill them in
+            os.sched_setscheduler(0, os.SCHED_FIFO | os.SCHED_RESET_ON_FORK, os.sched_param(1))
     worker = os.fork()
     if worker == 0:
         channel.close()
@@ -171,7 +176,7 @@ class _Watch:
 
     def _excess(self) -> str:
         """The limit that the family passes, if any."""
-        family = processes.descendants(os.getpid())
+        family = processes.descendants(os.getpid(), at_most=self.limits.processes + 1)
         held = sum(map(processes.resident_bytes, family))
         if held > self.limits.memory_bytes:  # forks share most of what they hold: look again, closely
             held = sum(map(processes.proportional_bytes, family))
@@ -198,13 +203,15 @@ class _Watch:
             time.sleep(0.005)
 
     def _kill_all(self) -> None:
-        """Kill until there is nobody left; new forks of the dying come to us, so this ends."""
+        """Kill until there is nobody left; new forks of the dying come to us, so this ends.
+
+        By whole groups, which the system kills at one stroke: whoever kills one by one is outrun by who forks.
+        """
         with suppress(ProcessLookupError):
             os.killpg(self.worker, signal.SIGKILL)
-        while family := processes.descendants(os.getpid()):
+        while family := processes.descendants(os.getpid(), at_most=_BATCH):
             for pid in family:
-                with suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
+                _kill_with_group(pid)
             _reap_all(self._note_status)
             time.sleep(0.001)
         _reap_all(self._note_status)
@@ -212,6 +219,14 @@ class _Watch:
     def _note_status(self, pid: int, status: int) -> None:
         if pid == self.worker:
             self.status = os.waitstatus_to_exitcode(status)
+
+
+def _kill_with_group(pid: int) -> None:
+    with suppress(ProcessLookupError):
+        group = os.getpgid(pid)
+        if group != os.getpgrp():  # ours: it was forked, and has no session of its own yet
+            os.killpg(group, signal.SIGKILL)
+        os.kill(pid, signal.SIGKILL)
 
 
 def _reap_all(note: object = None) -> None:

@@ -45,7 +45,7 @@ def renamed(source: str, variant: Variant) -> str:
     lines = source.split("\n")
     try:
         hits = list(_names(source, variant))
-    except (tokenize.TokenError, SyntaxError):
+    except (tokenize.TokenError, SyntaxError, UnicodeError):
         return source  # a piece of a file need not be Python by itself; then it is shown as it was written
     for row, column in reversed(hits):
         line = lines[row - 1]

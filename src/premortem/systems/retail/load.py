@@ -143,7 +143,7 @@ def _copy(session: Session, table: str, rows: pl.DataFrame, chunk_rows: int, don
         rows.slice(offset, chunk_rows).write_csv(block, include_header=False, datetime_format="%Y-%m-%d %H:%M:%S%.6f")
         with session.talking(f"loading bronze.{table}"), session.connection.cursor() as cursor:
             with cursor.copy(statement) as copy:
-                view = block.getbuffer()
+                view = memoryview(block.getvalue())
                 for start in range(0, len(view), _PIECE_BYTES):
                     copy.write(view[start : start + _PIECE_BYTES])
                     session.watchdog.feed()
