@@ -9,7 +9,7 @@ import textwrap
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -86,6 +86,10 @@ class Place:
     """A folder of our own that a server's account can reach, with a gallery, a TMPDIR and records in it."""
 
     folder: Path
+    plain = PLAIN
+    """A whole exhibit that needs no server."""
+
+    sabotaged = staticmethod(sabotaged)
 
     @property
     def gallery(self) -> Path:
@@ -170,11 +174,30 @@ def make_place() -> Place:
     return Place(folder)
 
 
-@pytest.fixture
-def place(monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
-    """Where a run may leave nothing but its record."""
-    place = make_place()
-    monkeypatch.setattr(tempfile, "tempdir", str(place.temporary))
-    monkeypatch.setenv("TMPDIR", str(place.temporary))
-    yield place
+@contextmanager
+def used_for_everything_temporary(place: Place) -> Iterator[Place]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tempfile, "tempdir", str(place.temporary))
+        patch.setenv("TMPDIR", str(place.temporary))
+        yield place
     shutil.rmtree(place.folder)
+
+
+@pytest.fixture
+def place() -> Iterator[Place]:
+    """Where a run may leave nothing but its record."""
+    with used_for_everything_temporary(make_place()) as place:
+        yield place
+
+
+@pytest.fixture(scope="module")
+def exhibition() -> Iterator[Place]:
+    """One for the module, for a run that many tests look at."""
+    with used_for_everything_temporary(make_place()) as place:
+        yield place
+
+
+@pytest.fixture
+def find() -> Callable[[str], dict[int, str]]:
+    """Every process that carries a word in its environment, its command line or its current folder."""
+    return processes_of

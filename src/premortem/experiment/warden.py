@@ -177,12 +177,12 @@ class _Watch:
     def _excess(self) -> str:
         """The limit that the family passes, if any."""
         family = processes.descendants(os.getpid(), at_most=self.limits.processes + 1)
+        if len(family) > self.limits.processes:  # first: to look closely at a process that forks means to wait for it
+            return "processes"
         held = sum(map(processes.resident_bytes, family))
         if held > self.limits.memory_bytes:  # forks share most of what they hold: look again, closely
             held = sum(map(processes.proportional_bytes, family))
         self.peak_bytes = max(self.peak_bytes, held)
-        if len(family) > self.limits.processes:
-            return "processes"
         return "memory" if held > self.limits.memory_bytes else ""
 
     def _reap_worker(self) -> None:

@@ -1,0 +1,145 @@
+"""Several policies as one: read from the top down they stand from the outside in.
+
+    orders = Policy("orders", Deadline(2), Retry(3, on=ConnectionError), CircuitBreaker(), Timeout(0.5))
+
+    @orders                       # a function, a coroutine function, a generator, an async generator, a method
+    def place(order): ...
+
+    orders.call(place, order)     # once
+    with orders.block(): ...      # what lets calls in, around a block: no retry, no fallback
+
+All that one Policy decorates shares its state: one breaker, one set of permits.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any, ParamSpec, TypeVar
+
+from premortem.errors import ConfigurationError
+from premortem.policies import chain
+from premortem.policies.layer import Admission, Layer, Spec
+
+P = ParamSpec("P")
+R = TypeVar("R")
+L = TypeVar("L")
+
+
+class Policy:
+    """A name, specs, and their layers with the state that everything decorated by this policy shares."""
+
+    def __init__(self, name: str, *specs: Spec) -> None:
+        if not name or not isinstance(name, str):
+            raise ConfigurationError(f"Policy name {name!r}: has to be a text; events and errors carry it")
+        self.name = name
+        self.specs = specs
+        self.layers: tuple[Layer, ...] = tuple(spec.layer(name) for spec in specs)
+
+    def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
+        """Decorate `function`; its name, signature and kind stay what they are."""
+        guarded: Any
+        if inspect.isasyncgenfunction(function):
+            guarded = self._around_async_generator(function)
+        elif inspect.isgeneratorfunction(function):
+            guarded = self._around_generator(function)
+        elif inspect.iscoroutinefunction(function):
+            guarded = chain.around_async(self.layers, function)
+        else:
+            guarded = chain.around(self.layers, function)
+        result: Callable[P, R] = functools.update_wrapper(guarded, function)
+        return result
+
+    def call(self, function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Call `function` once under this policy; for a coroutine function, await what comes back."""
+        return self(function)(*args, **kwargs)
+
+    def layer(self, kind: type[L]) -> L:
+        """The layer of a kind, to look at or to switch by hand: `policy.layer(CircuitBreakerLayer).isolate()`."""
+        for layer in self.layers:
+            if isinstance(layer, kind):
+                return layer
+        raise ConfigurationError(f"policy {self.name!r} has no {kind.__name__}; it has {self.describe()}")
+
+    def describe(self) -> str:
+        """The policy in one line, from the outside in."""
+        return " > ".join(map(repr, self.specs)) or "nothing"
+
+    @contextmanager
+    def block(self) -> Iterator[None]:
+        """What lets calls in, around a block of code."""
+        with _entered(self._admissions("a block")):
+            yield
+
+    @asynccontextmanager
+    async def block_async(self) -> AsyncIterator[None]:
+        """The same in a coroutine."""
+        async with _entered_async(self._admissions("a block")):
+            yield
+
+    def _admissions(self, what: str) -> list[Admission]:
+        """All layers, if all of them can guard something that cannot be called twice."""
+        for spec, layer in zip(self.specs, self.layers, strict=True):
+            if not isinstance(layer, Admission):
+                raise ConfigurationError(
+                    f"policy {self.name!r}: {spec.kind} cannot guard {what}, which can neither be called again nor "
+                    "left from outside; use a Policy without it"
+                )
+        return [layer for layer in self.layers if isinstance(layer, Admission)]
+
+    def _around_generator(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        admissions = self._admissions("a generator")
+
+        def guarded(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
+            with _entered(admissions):
+                return (yield from function(*args, **kwargs))
+
+        return guarded
+
+    def _around_async_generator(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        admissions = self._admissions("an async generator")
+
+        async def guarded(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
+            async with _entered_async(admissions):
+                stream = function(*args, **kwargs)
+                try:
+                    async for item in stream:
+                        yield item
+                finally:
+                    await stream.aclose()
+
+        return guarded
+
+
+@contextmanager
+def _entered(admissions: list[Admission]) -> Iterator[None]:
+    if not admissions:
+        yield
+        return
+    first, rest = admissions[0], admissions[1:]
+    permit = first.enter()
+    try:
+        with _entered(rest):
+            yield
+    except BaseException as error:
+        first.leave(permit, None if isinstance(error, GeneratorExit) else error)
+        raise
+    first.leave(permit, None)
+
+
+@asynccontextmanager
+async def _entered_async(admissions: list[Admission]) -> AsyncIterator[None]:
+    if not admissions:
+        yield
+        return
+    first, rest = admissions[0], admissions[1:]
+    permit = await first.enter_async()
+    try:
+        async with _entered_async(rest):
+            yield
+    except BaseException as error:
+        first.leave(permit, None if isinstance(error, GeneratorExit) else error)
+        raise
+    first.leave(permit, None)
