@@ -69,10 +69,14 @@ class RetryLayer:
         self.spec = spec
         self.policy = policy
         self.chance = random.Random()  # noqa: S311 - jitter is no secret
-        self._on: tuple[type[Exception], ...] = checks.exceptions("Retry.on", spec.on)
+        self.on: tuple[type[Exception], ...] = checks.exceptions("Retry.on", spec.on)
+        self.if_result = spec.if_result
+        self.deposit = spec.budget.deposit if spec.budget else None
+        self.story = Story
 
     def after_error(self, story: Story, error: Exception) -> float | None:
         """Seconds to wait before the next attempt, or None to give up."""
+        story.attempts += 1
         spec = self.spec
         tried = getattr(error, _TRIED, 0)
         if isinstance(error, (DeadlineExceededError, *spec.never)) or (tried > 1 and spec.nested == "collapse"):
@@ -82,6 +86,7 @@ class RetryLayer:
 
     def after_result(self, story: Story, result: object) -> float | None:
         """The same for a result that `if_result` does not like."""
+        story.attempts += 1
         return self._next(story, None, f"result {result!r:.80}")
 
     def _next(self, story: Story, asked_s: float | None, why: str) -> float | None:
@@ -121,19 +126,18 @@ class RetryLayer:
 
     def wrap(self, inner: Call) -> Call:
         """As `layer.Wrapping`."""
-        on, if_result, deposit = self._on, self.spec.if_result, self.spec.budget.deposit if self.spec.budget else None
+        on, if_result, deposit = self.on, self.if_result, self.deposit
 
         @wraps(inner)
         def retried(*args: Any, **kwargs: Any) -> Any:
+            if deposit is not None:
+                deposit()
             story = None
             while True:
-                if deposit is not None and story is None:
-                    deposit()
                 try:
                     result = inner(*args, **kwargs)
                 except on as error:
                     story = story or Story()
-                    story.attempts += 1
                     wait_s = self.after_error(story, error)
                     if wait_s is None:
                         self.tell(story, error)
@@ -142,7 +146,6 @@ class RetryLayer:
                     if if_result is None or not if_result(result):
                         return result
                     story = story or Story()
-                    story.attempts += 1
                     wait_s = self.after_result(story, result)
                     if wait_s is None:
                         return result
@@ -153,19 +156,18 @@ class RetryLayer:
 
     def wrap_async(self, inner: AsyncCall) -> AsyncCall:
         """As `layer.Wrapping`."""
-        on, if_result, deposit = self._on, self.spec.if_result, self.spec.budget.deposit if self.spec.budget else None
+        on, if_result, deposit = self.on, self.if_result, self.deposit
 
         @wraps(inner)
         async def retried(*args: Any, **kwargs: Any) -> Any:
+            if deposit is not None:
+                deposit()
             story = None
             while True:
-                if deposit is not None and story is None:
-                    deposit()
                 try:
                     result = await inner(*args, **kwargs)
                 except on as error:
                     story = story or Story()
-                    story.attempts += 1
                     wait_s = self.after_error(story, error)
                     if wait_s is None:
                         self.tell(story, error)
@@ -174,7 +176,6 @@ class RetryLayer:
                     if if_result is None or not if_result(result):
                         return result
                     story = story or Story()
-                    story.attempts += 1
                     wait_s = self.after_result(story, result)
                     if wait_s is None:
                         return result
