@@ -64,7 +64,7 @@ BAD: dict[str, tuple[dict[str, str], Verdict, str]] = {
     "writes_into_its_story": (
         scenario("with open('../story.jsonl', 'a') as it: it.write('Dear diary\\n')"), INCONCLUSIVE, "its story cannot",
     ),
-    "writes_beside_its_story": (scenario("open('../notes', 'w').close(); os.mkdir('../more')"), PROVEN, "broken raised"),
+    "writes_beside_its_story": (scenario("os.mkdir('../more'); open('../more/notes', 'w')"), PROVEN, "broken raised"),
     "writes_a_strange_stack": (
         scenario("with open('../stack.txt', 'wb') as file: file.write(b'\\xff' * 100)"), PROVEN, "broken raised",
     ),

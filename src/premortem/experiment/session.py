@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import random
+import secrets
 import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -99,8 +100,9 @@ def carry_out(modes: Sequence[FailureMode], plan: Plan, audience: Audience, cloc
 
 def _assemble(stack: ExitStack, plan: Plan, audience: Audience) -> tuple[ServerHosts, Runner]:
     """Everything that a run holds, in the order in which it must be let go."""
-    scratch = Path(tempfile.mkdtemp(prefix="premortem-"))
-    stack.enter_context(Watched([scratch], name="scratch"))
+    scratch = Path(tempfile.gettempdir(), f"premortem-{secrets.token_hex(8)}")
+    stack.enter_context(Watched([scratch], name="scratch"))  # before it is there: a kill in between would leave it
+    scratch.mkdir(mode=0o700)
     scratch.chmod(0o711)  # ours; a database server's own user has to get to its folder in it, and see nothing else
     executor = IsolatingExecutor(
         plan.jobs, Limits(time_s=plan.time_s), PRELOAD, on_start=lambda task: audience.started(mode_of(task))

@@ -25,7 +25,7 @@ from premortem.policies.layer import Admission, AsyncCall, Call, Layer
 from premortem.policies.timing import TIME
 
 Lines = list[str]
-_STARS = {inspect.Parameter.VAR_POSITIONAL: "*", inspect.Parameter.VAR_KEYWORD: "**"}
+_STARS: dict[Any, str] = {inspect.Parameter.VAR_POSITIONAL: "*", inspect.Parameter.VAR_KEYWORD: "**"}
 _INDENT = "    "
 
 
