@@ -127,7 +127,7 @@ def processes_of(mark: str) -> dict[int, str]:
         with suppress(OSError, IndexError):
             state = (folder / "stat").read_bytes().rpartition(b")")[2].split()[0]
         if mark.encode() in seen and state not in (b"Z", b"X"):
-            found[int(folder.name)] = seen.replace(b"\0", b" ")[-200:].decode("utf-8", "replace")
+            found[int(folder.name)] = seen.replace(b"\0", b" ")[-400:].decode("utf-8", "replace")
     return found
 
 

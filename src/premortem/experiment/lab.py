@@ -22,6 +22,7 @@ from premortem.experiment.subject import Blame
 from premortem.faults import environment, processes
 from premortem.faults.files import Files
 from premortem.faults.relay import Relay
+from premortem.faults.web_server import WebServer
 from premortem.ports import Clock
 from premortem.servers.postgres import PostgresServer
 
@@ -67,6 +68,10 @@ class Lab:
             raise ConfigurationError('lab.own_postgres(): not asked for; write NEEDS = ("own_postgres",)')
         server = PostgresServer(self.folder.parent / "postgres", template=self.places.template)
         return OwnServer(self._exit.enter_context(server))
+
+    def web_server(self) -> WebServer:
+        """Start an HTTP server on loopback that is slow or failing on demand, and counts its requests."""
+        return self._exit.enter_context(WebServer())
 
     def relay(self, host: str, port: int) -> Relay:
         """Put a relay in front of a server on loopback; it can fall silent."""

@@ -42,9 +42,6 @@ def keep(channel: socket.socket) -> None:
     limits = decode(Limits, head["limits"], "limits")
     result_read, result_write = os.pipe()
     output_read, output_write = os.pipe()
-    if sys.platform == "linux":
-        with suppress(PermissionError):  # root may: or a thousand forks of one task leave us no time to kill them in
-            os.sched_setscheduler(0, os.SCHED_FIFO | os.SCHED_RESET_ON_FORK, os.sched_param(1))
     worker = os.fork()
     if worker == 0:
         channel.close()

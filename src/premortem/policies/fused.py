@@ -21,6 +21,7 @@ from types import CodeType, FunctionType
 from typing import Any
 
 from premortem.policies import chain
+from premortem.policies.ambient import get_until
 from premortem.policies.layer import Admission, AsyncCall, Call, Layer
 from premortem.policies.timing import TIME
 
@@ -198,12 +199,103 @@ def _admission(layer: Admission, frame: _Frame, inner: Lines) -> Iterator[str]:
     yield f"{leave}({permit}, None)"
 
 
-_EMITTERS: dict[str, Emitter] = {"RetryLayer": _retry}
+def _circuit_breaker(layer: Any, frame: _Frame, inner: Lines) -> Iterator[str]:
+    """While it is closed: one attribute read before the call and one after it."""
+    if layer.shared and frame.asynchronous:
+        yield from _admission(layer, frame, inner)
+        return
+    breaker, leave = frame.knows("breaker", layer), frame.knows("leave", layer.leave)
+    permit, error = f"{breaker}_permit", f"{breaker}_error"
+    yield f"{permit} = {breaker}.ticket"
+    yield f"if {permit} is None:"
+    yield f"    {permit} = {breaker}.admit()"
+    yield "try:"
+    yield from _indented(inner)
+    yield f"except BaseException as {error}:"
+    yield f"    {leave}({permit}, {error})"
+    yield "    raise"
+    yield f"if {permit} is not {breaker}.ticket:"
+    yield f"    {breaker}.succeeded({permit})"
+    if layer.on_success is not None:
+        yield "else:"
+        yield f"    {frame.knows('on_success', layer.on_success)}()"
 
 
-def _emitter(layer: Layer, *, asynchronous: bool) -> Emitter | None:  # noqa: ARG001 - a timeout is fused in coroutines only
+def _bulkhead(layer: Any, frame: _Frame, inner: Lines) -> Iterator[str]:
+    """A permit is a deque's pop; the long way is taken when there is none, or somebody waits for ours."""
+    take, give = frame.knows("take", layer.take), frame.knows("give", layer.give)
+    waiters, wake = frame.knows("waiters", layer.waiters), frame.knows("wake", layer.wake)
+    full = frame.knows("full", layer.full_async if frame.asynchronous else layer.full)
+    yield "try:"
+    yield f"    {take}()"
+    yield "except IndexError:"
+    yield f"    {frame.wait}{full}()"
+    yield "try:"
+    yield from _indented(inner)
+    yield "finally:"
+    yield f"    {give}(None)"
+    yield f"    if {waiters}:"
+    yield f"        {wake}()"
+
+
+def _rate_limiter(layer: Any, frame: _Frame, inner: Lines) -> Iterator[str]:
+    """A token is a deque's pop; the long way is taken when the lease is used up."""
+    token, refill = frame.knows("token", layer.token), layer.refill_async if frame.asynchronous else layer.refill
+    yield "try:"
+    yield f"    {token}()"
+    yield "except IndexError:"
+    yield f"    {frame.wait}{frame.knows('refill', refill)}()"
+    yield from inner
+
+
+def _timeout(layer: Any, frame: _Frame, inner: Lines) -> Iterator[str]:
+    """As `TimeoutLayer.wrap_async`, where it is explained."""
+    limit = layer.limit_async()
+    name = frame.knows("limit", limit)
+    known = {
+        "get_loop": limit.get_loop,
+        "task_of": limit.task_of,
+        "get_until": get_until,
+        "enter": limit.enter,
+        "failed": limit.failed,
+        "late": limit.late,
+        "time": TIME,
+    }
+    call = {what: frame.knows(what, value) for what, value in known.items()}
+    loop, task, timer, calls, key, error = (
+        f"{name}_{part}" for part in ("loop", "task", "timer", "calls", "key", "error")
+    )
+    yield f"{loop} = {call['get_loop']}()"
+    yield f"{task} = {call['task_of']}({loop})"
+    yield f"{timer} = {name}.timer"
+    yield f"{calls} = {timer}.calls"
+    yield f"if {timer}.ticking_in is {loop} and {call['get_until']}() is None and {task} not in {calls} and \\"
+    yield f"        not {task}.cancelling():"
+    yield f"    {calls}[{task}] = {call['time']}.monotonic() + {frame.knows('limit_s', limit.limit_s)}"
+    yield f"    {key} = {task}"
+    yield "else:"
+    yield f"    {key}, {calls} = {call['enter']}()"
+    yield "try:"
+    yield from _indented(inner)
+    yield f"except BaseException as {error}:"
+    yield f"    {call['failed']}({calls}, {key}, {error})"
+    yield "    raise"
+    yield f"if {calls}.pop({key}, None) is None:"
+    yield f"    {call['late']}({key})"
+
+
+_EMITTERS: dict[str, Emitter] = {
+    "RetryLayer": _retry,
+    "CircuitBreakerLayer": _circuit_breaker,
+    "BulkheadLayer": _bulkhead,
+    "RateLimiterLayer": _rate_limiter,
+}
+_ASYNC_EMITTERS: dict[str, Emitter] = {**_EMITTERS, "TimeoutLayer": _timeout}
+
+
+def _emitter(layer: Layer, *, asynchronous: bool) -> Emitter | None:
     """Who writes the lines of `layer`; None where it has to stay a closure."""
-    special = _EMITTERS.get(type(layer).__name__)
+    special = (_ASYNC_EMITTERS if asynchronous else _EMITTERS).get(type(layer).__name__)
     if special is not None:
         return special
     return _admission if isinstance(layer, Admission) else None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 from premortem.errors import ConfigurationError
 from premortem.policies import checks
@@ -18,9 +18,20 @@ JITTERS = ("full", "equal", "decorrelated", "none")
 _DOUBLINGS = 64  # 2.0 ** 1024 overflows; after 64 doublings any cap is long reached
 
 
+class Wait(Protocol):
+    """How long to wait: a value with one method. Write a dataclass of your own where these two do not fit."""
+
+    def seconds(self, attempt: int, last_s: float, chance: random.Random) -> float:
+        """Seconds, 0 to 3600, after attempt `attempt` (from 1) failed; `last_s` is the wait before it, 0 for none."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Backoff:
-    """Waits that grow: `base_s` seconds, doubled with each attempt, at most `cap_s`, spread by `jitter`."""
+    """Waits that grow: `base_s` seconds, doubled with each attempt, at most `cap_s`, spread by `jitter`.
+
+    0.1 s and 10 s: a first wait in the order of a request's own time, a last one that a person still sits out.
+    """
 
     base_s: float = 0.1
     cap_s: float = 10.0
@@ -33,7 +44,7 @@ class Backoff:
             raise ConfigurationError(f"Backoff.jitter = {self.jitter!r}: has to be one of {', '.join(JITTERS)}")
 
     def seconds(self, attempt: int, last_s: float, chance: random.Random) -> float:
-        """The wait after attempt number `attempt` (from 1) failed; `last_s` is the wait before it, 0 for none."""
+        """As `Wait.seconds`: from 0 to `cap_s`."""
         if self.jitter == "decorrelated":
             return min(self.cap_s, chance.uniform(self.base_s, max(self.base_s, last_s * 3)))
         most = min(self.cap_s, self.base_s * 2.0 ** min(attempt - 1, _DOUBLINGS))
@@ -52,8 +63,5 @@ class Fixed:
         checks.number("Fixed.wait_s", self.wait_s, 0, 3600, "seconds")
 
     def seconds(self, attempt: int, last_s: float, chance: random.Random) -> float:  # noqa: ARG002 - as Backoff
-        """As `Backoff.seconds`."""
+        """As `Wait.seconds`."""
         return self.wait_s
-
-
-Wait = Backoff | Fixed
