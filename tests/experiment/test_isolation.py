@@ -25,7 +25,7 @@ from premortem.experiment.limits import MIB, Limits
 Eventually = Callable[..., None]
 Lone = Callable[[IsolatingExecutor], dict[int, str]]
 
-TIME_S = 1.5
+TIME_S = 2.0
 LIMITS = Limits(time_s=TIME_S, memory_bytes=300 * MIB, processes=20, output_bytes=1000)
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 

@@ -103,7 +103,7 @@ def test_the_limit_goes_down_when_latency_rises_and_up_again(strategy: Gradient2
 def test_it_finds_what_a_server_with_a_queue_can_take(passing: Passing) -> None:
     # A server that works on 20 calls at a time, 0.1 s each; more than that queue, and take longer (Little's law).
     layer = AdaptiveConcurrency(Gradient2(), initial=5, high=200).layer("p")
-    for _ in range(2000):
+    for _ in range(600):
         crowd(layer, passing, 0.1 * max(1.0, layer.snapshot().limit / 20))
     assert 15 <= layer.snapshot().limit <= 60
 

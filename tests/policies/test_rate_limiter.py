@@ -172,9 +172,7 @@ def test_no_window_ever_sees_more_than_the_burst(
         moments = []
         for pause_s, calls in story:
             passing.now += pause_s
-            for _ in range(calls):
-                if admitted(layer):
-                    moments.append(passing.now)
+            moments.extend(passing.now for _ in range(calls) if admitted(layer))
         never_above_burst(moments, rate, burst)
     finally:
         passing.end()

@@ -134,7 +134,8 @@ class ThrottleMachine(RuleBasedStateMachine):
             mine = sum(of == level for of, _ in recent)
             assert self.throttle.chance(level) == pytest.approx(max(0, min(1, left / (mine + 1))))
             left -= mine
-        assert self.throttle.snapshot() == LoadSnapshot(requests, accepts, pytest.approx(shed))
+        now = self.throttle.snapshot()
+        assert (now.requests, now.accepts, now.shed) == (requests, accepts, pytest.approx(shed))
         if self.throttle.calm:
             assert requests == accepts
 
@@ -175,47 +176,34 @@ def test_the_higher_a_priority_the_later_it_is_shed(passing: Passing) -> None:
     rounds = 4000
     for number in range(rounds):
         passing.now += 0.05
-        for name in PRIORITIES:
+        capacity = 1 + (number % 5 == 0)  # the other side takes 1.2 calls of 4 a round: p is 1 - 2 * 0.3 = 0.4
+        for name in PRIORITIES[number % 4 :] + PRIORITIES[: number % 4]:
             with priority(name):
                 try:
                     level = layer.enter()
                 except OverloadedError:
                     shed[name] += 1
                 else:
-                    layer.leave(level, None if number % 3 == 0 else TimeoutError())
+                    layer.leave(level, None if capacity > 0 else TimeoutError())
+                    capacity -= 1
     share = {name: count / rounds for name, count in shed.items()}
     assert share["sheddable"] > 0.9
     assert share["sheddable"] >= share["sheddable_plus"] >= share["critical"] >= share["critical_plus"]
-    assert share["sheddable_plus"] > 0.01
-    assert share["critical_plus"] < 0.05
+    assert share["sheddable_plus"] == pytest.approx(0.6, abs=0.1)
+    assert share["critical"] == share["critical_plus"] == 0
 
 
-@pytest.mark.parametrize(
-    ("refusals", "chances"),
-    [
-        (0, (0, 0, 0, 0)),
-        (15, (15 / 16, 0, 0, 0)),  # counts of 10 and 15 more, all refused, come first from the bottom
-    ],
-)
-def test_what_is_shed_is_taken_from_below(refusals: int, chances: tuple[float, ...], passing: Passing) -> None:
+def test_what_is_shed_is_taken_from_below(passing: Passing) -> None:
     assert passing.now == 1000
     throttle = Throttle(LoadShedder(most=1.0))
     for level in range(4):
-        for _ in range(10):
+        for _ in range(5):
             throttle.accept(level)
-    for _ in range(refusals):
-        throttle.refuse(0)
-    assert throttle.chance(0) == 0  # 55 requests, 40 accepts: nothing to shed
-    for _ in range(2 * refusals):
-        throttle.refuse(1)
-    requests = 40 + 3 * refusals
-    total = max(0, requests - 80)
-    assert sum(throttle.snapshot().shed for _ in range(1)) == pytest.approx(total / (requests + 1))
-    if not refusals:
-        assert tuple(throttle.chance(level) for level in range(4)) == chances
-    else:
-        assert throttle.chance(0) == pytest.approx(total / (10 + refusals + 1))
-        assert [throttle.chance(level) for level in (1, 2, 3)] == [0, 0, 0]
+            for _ in range(3):
+                throttle.refuse(level)
+    # 80 requests, 20 accepts: 40 calls go, of 20 on each level
+    assert throttle.snapshot().shed == pytest.approx(40 / 81)
+    assert [throttle.chance(level) for level in range(4)] == pytest.approx([1, 20 / 21, 0, 0])
 
 
 # For def and async def
@@ -322,7 +310,7 @@ def test_a_priority_goes_along_into_tasks_and_no_further() -> None:
     async def story() -> list[Priority]:
         with priority("sheddable"):
             below = asyncio.create_task(ask())
-        return await asyncio.gather(below, ask())
+        return [await below, await ask()]
 
     assert asyncio.run(story()) == ["sheddable", "critical"]
 

@@ -19,10 +19,10 @@ import importlib
 import re
 import tomllib
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, Field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from premortem.errors import ConfigurationError
 from premortem.policies import dotted
@@ -63,7 +63,7 @@ PARTS = {
 
 Budgets = Mapping[str, RetryBudget]
 _BUDGET_FIELDS = ("share", "floor_per_s", "window_s")
-_COMPLAINT = re.compile(r"(\w+)\.(\w+)\b")
+_COMPLAINT = re.compile(r"\w+\.(\w+)\b")
 _BAD = object()  # a value that was complained about already
 
 
@@ -117,7 +117,9 @@ def policy_to_data(policy: Policy) -> dict[str, Any]:
 
 def _written(spec: Any, budgets: dict[int, tuple[str, RetryBudget]]) -> dict[str, Any]:
     values = ((one.name, getattr(spec, one.name), _default(one)) for one in fields(spec))
-    return {name: _plain(value, budgets) for name, value, default in values if value is not default and value != default}
+    return {
+        name: _plain(value, budgets) for name, value, default in values if value is not default and value != default
+    }
 
 
 def _plain(value: object, budgets: dict[int, tuple[str, RetryBudget]]) -> Any:
@@ -136,7 +138,13 @@ def _plain(value: object, budgets: dict[int, tuple[str, RetryBudget]]) -> Any:
 
 
 def _default(one: Field[Any]) -> object:
-    return one.default if one.default is not MISSING else one.default_factory() if callable(one.default_factory) else MISSING
+    return (
+        one.default
+        if one.default is not MISSING
+        else one.default_factory()
+        if callable(one.default_factory)
+        else MISSING
+    )
 
 
 def _load(place: str) -> Any:
@@ -196,49 +204,55 @@ class _Reading:
             close = dotted.near(kind, tuple(kinds)) or f"; there are {', '.join(kinds)}"
             self.problems.append(f"{where}: unknown kind {kind!r}{close}")
             return _BAD
-        made: Any = _load(kinds[kind])
+        make: Any = _load(kinds[kind])
         where = f"{where} {kind}"
-        known = {one.name: one for one in fields(made) if one.init}
+        known = {one.name: one for one in fields(make) if one.init}
         self.known(where, table, ("kind", *known))
         missing = [one.name for one in known.values() if _default(one) is MISSING and one.name not in table]
         self.problems += [f"{where}: {name} is missing, and has no default" for name in missing]
-        hints = typing.get_type_hints(made)
+        hints = typing.get_type_hints(make)
         values = {key: self._value(f"{where}.{key}", table[key], hints[key]) for key in known if key in table}
-        needed = {key for key in known if _default(known[key]) is MISSING}
+        needed = [key for key in known if _default(known[key]) is MISSING]
         good = {key: value for key, value in values.items() if value is not _BAD}
-        return self._made(where, made, good) if needed <= good.keys() else _BAD
+        made = self._made(where, make, good, needed) if all(key in good for key in needed) else _BAD
+        return made if len(good) == len(values) else _BAD
 
-    def _made(self, where: str, make: Callable[..., Any], values: dict[str, Any]) -> Any:
-        """`make(**values)`; a value that it refuses is left out and the rest tried again, to find them all."""
-        complete = True
+    def _made(self, where: str, make: Callable[..., Any], values: dict[str, Any], needed: Sequence[str] = ()) -> Any:
+        """`make(**values)`; a value that it refuses is replaced and the rest tried again, so as to find them all."""
+        refused: set[str] = set()
         while True:
             try:
                 made = make(**values)
-            except (ConfigurationError, TypeError, ValueError) as error:
-                self.problems.append(f"{where}: {error}")
+            except ConfigurationError as error:
                 named = _COMPLAINT.match(str(error))
-                culprit = named[2] if named else ""
-                if values.pop(culprit, _BAD) is _BAD or isinstance(error, TypeError):
+                culprit = named[1] if named else ""
+                if culprit in refused:  # its default is refused as well: nothing more to find out
                     return _BAD
-                complete = False
-                if not _callable_without(make, values):
+                self.problems.append(f"{where}: {error}")
+                refused.add(culprit)
+                if culprit in needed:
+                    values[culprit] = 1  # a number that every required field takes
+                elif values.pop(culprit, _BAD) is _BAD:
                     return _BAD
+            except (TypeError, ValueError, OverflowError) as error:  # a spec that does not check what it is told
+                self.problems.append(f"{where}: {error}")
+                return _BAD
             else:
-                return made if complete else _BAD
+                return _BAD if refused else made
 
     def _value(self, where: str, value: object, hint: object) -> Any:
         """`value` as a field with that annotation takes it."""
-        if hint is Any or hint is object:
-            return value
         wanted = set(_inside(hint))
+        if wanted & {Any, object}:
+            return value
         if isinstance(value, Mapping):
             return self._part(where, value, PARTS)
-        if RetryBudget in wanted and value is not None:
+        if RetryBudget in wanted:
             return self._budget(where, value)
-        convert = _exception_of(wanted) or _function_of(wanted)
-        if convert and (isinstance(value, list) or value.__class__ is str):
-            return self._named(where, value, convert, many=tuple in wanted)
-        if PARTED & {getattr(one, "__name__", "") for one in wanted} and isinstance(value, str):
+        names = isinstance(value, str) or (isinstance(value, list) and all(isinstance(one, str) for one in value))
+        if names and (type in wanted or Callable in wanted):
+            return self._named(where, value, dotted.found if Callable in wanted else dotted.exception, wanted)
+        if not wanted & {int, float, str, bool, Literal, tuple}:
             self.problems.append(f"{where} = {value!r}: has to be a table with a kind: one of {', '.join(PARTS)}")
             return _BAD
         return tuple(value) if isinstance(value, list) and tuple in wanted else value
@@ -246,18 +260,25 @@ class _Reading:
     def _budget(self, where: str, name: object) -> Any:
         if isinstance(name, str) and name in self.budgets:
             return self.budgets[name]
-        close = dotted.near(name, tuple(self.budgets)) or "; write [budgets.<name>] and budget = \"<name>\""
+        close = dotted.near(name, tuple(self.budgets)) or '; write [budgets.<name>] and budget = "<name>"'
         self.problems.append(f"{where} = {name!r}: no budget has this name{close}")
         return _BAD
 
-    def _named(self, where: str, value: object, convert: Callable[[object], object], *, many: bool) -> Any:
+    def _named(self, where: str, value: Any, find: Callable[[object], object], wanted: set[object]) -> Any:
         names = value if isinstance(value, list) else [value]
         things = []
         for name in names:
             try:
-                things.append(convert(name))
+                things.append(find(name))
             except ConfigurationError as error:
                 self.problems.append(f"{where} = {error}")
         if len(things) < len(names):
             return _BAD
-        return tuple(things) if many else things[0] if len(things) == 1 else tuple(things)
+        return tuple(things) if tuple in wanted else things[0] if len(things) == 1 else value
+
+
+def _inside(hint: Any) -> Iterator[object]:
+    """Everything that an annotation is made of: `tuple[type[Exception], ...] | None` has tuple, type, Exception ..."""
+    yield typing.get_origin(hint) or hint
+    for one in typing.get_args(hint):
+        yield from _inside(one) if not isinstance(one, str | list) else ()

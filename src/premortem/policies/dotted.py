@@ -69,6 +69,6 @@ def name_of(thing: object) -> str:
 
 
 def near(wrong: object, right: list[str] | tuple[str, ...]) -> str:
-    """"; did you mean ...?" where something resembles `wrong`, else nothing."""
+    """What to add to a message: a question for the one of `right` that resembles `wrong`, or nothing."""
     close = difflib.get_close_matches(str(wrong), right, n=1, cutoff=0.6)
     return f"; did you mean {close[0]!r}?" if close else ""

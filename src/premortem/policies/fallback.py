@@ -82,7 +82,7 @@ class FallbackLayer:
     def _ways(
         self, error: Exception, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> list[tuple[str, Callable[[], Any]]]:
-        """Names and calls, in the order in which to try them. The last is not one that may make way for another."""
+        """Names and calls, in the order in which to try them."""
         spec = self.spec
         ways: list[tuple[str, Callable[[], Any]]] = [
             (f"provider {number}", lambda provider=provider: provider(*args, **kwargs))  # type: ignore[misc]

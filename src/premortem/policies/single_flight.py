@@ -26,6 +26,8 @@ from premortem.policies.layer import AsyncCall, Call
 from premortem.policies.rejections import DeadlineExceededError
 from premortem.policies.stale import Key, key_of
 
+_HAIR_S = 0.001  # a timer of a loop may fire this little too early
+
 _leading: ContextVar[tuple[Flight, ...]] = ContextVar("premortem_leading", default=())
 
 
@@ -106,7 +108,7 @@ class SingleFlightLayer:
     def land(self, key: Hashable, flight: Flight, error: BaseException | None) -> None:
         """End a flight that this caller leads."""
         if error is not None:
-            if isinstance(error, Exception) and not isinstance(error, DeadlineExceededError):
+            if isinstance(error, Exception) and not _out_of_own_time(error):
                 flight.error = error
                 flight.passed_on = not self.spec.share_errors
             else:  # the leader's own affair, and not what the others came for
@@ -211,3 +213,9 @@ class SingleFlightLayer:
         finally:
             if handle is not None:
                 handle.cancel()
+
+
+def _out_of_own_time(error: Exception) -> bool:
+    """Whether the deadline that the leader itself is under is over, and not one that any leader would be under."""
+    left_s = ambient.remaining_s()
+    return isinstance(error, DeadlineExceededError) and left_s is not None and left_s < _HAIR_S

@@ -49,7 +49,7 @@ class Timeout:
 
 @dataclass(frozen=True, slots=True)
 class Deadline:
-    """All of it may take `limit_s` seconds (0.001 to 3600): every attempt, every wait; DeadlineExceededError after that.
+    """All of it, every attempt and every wait, may take `limit_s` seconds (0.001 to 3600), then DeadlineExceededError.
 
     It is ambient: whatever is called inside sees it by `ambient.remaining_s()`, and no wait or timeout inside is
     longer. With `interrupt=False` nothing is interrupted by it: it is seen between attempts and by waits only, and

@@ -142,7 +142,7 @@ def _timer_of(loop: asyncio.AbstractEventLoop, limit_s: float) -> SharedTimer:
 
 
 class AsyncLimit:
-    """A time limit for coroutines: `enter` before the call, then `late` or `failed` if the call is no longer in `calls`.
+    """A time limit for coroutines: `enter` before the call, then `late` or `failed` if it is no longer in `calls`.
 
     Around a call, and this may be written out in place (`timeouts.py` does):
 

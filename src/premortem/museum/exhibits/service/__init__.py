@@ -1,0 +1,1 @@
+"""How a service fails when the services that it calls do."""
