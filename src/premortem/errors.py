@@ -73,8 +73,10 @@ class Hung(SubjectFailedError):  # noqa: N818 - as above: PREDICTION = Hung(afte
 
     def __init__(self, after_s: float) -> None:
         super().__init__(after_s)
-        if not after_s > 0:
-            raise ConfigurationError(f"Hung(after_s={after_s!r}): seconds must be above 0; write Hung(after_s=2)")
+        if not 0 < after_s <= 3600:  # noqa: PLR2004 - said in words
+            raise ConfigurationError(
+                f"Hung(after_s={after_s!r}): has to be above 0 and up to 3600; write Hung(after_s=2)"
+            )
         self.after_s = after_s
 
     def __str__(self) -> str:

@@ -122,9 +122,6 @@ def test_a_signal_during_the_way_out_still_leaves_nothing(
     eventually(place.left, [], 6.0)
 
 
-@pytest.mark.xfail(
-    reason="servers/postgres.py: initdb's Launch names no pid_file, so its segment is not removed", strict=True
-)
 def test_a_run_that_is_killed_while_initdb_works_leaves_no_shared_memory(
     place: Place, find: Callable[[str], dict[int, str]], eventually: Callable[..., None]
 ) -> None:

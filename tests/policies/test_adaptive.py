@@ -85,6 +85,16 @@ def test_a_dropped_window_halves_even_where_it_was_fast() -> None:
     assert gradient.next_limit(100, Window(0.1, 10, dropped=True)) == pytest.approx(100 * 0.8 + 54 * 0.2)
 
 
+def test_a_usual_latency_that_is_out_of_date_comes_down_quickly() -> None:
+    gradient = Gradient2(tolerance=1).estimator()
+    for _ in range(10):
+        gradient.next_limit(100, Window(1.0, 100, dropped=False))
+    for _ in range(40):
+        gradient.next_limit(100, Window(0.1, 100, dropped=False))
+    # by averaging alone the usual latency would still be 0.9 s, and 0.4 s would count as fast
+    assert gradient.next_limit(100, Window(0.4, 100, dropped=False)) < 92
+
+
 # At work
 
 
@@ -213,6 +223,17 @@ class TestCalls:
                 call()
         snapshot = policy.layer(AdaptiveConcurrencyLayer).snapshot()
         assert (snapshot.limit, snapshot.in_use) == (limit, 0)
+
+    def test_what_an_inner_policy_rejects_is_no_drop_whatever_on_says(self, kind: str) -> None:
+        policy = Policy("p", AdaptiveConcurrency(Aimd(), initial=2, calls=1, on=Exception))
+
+        def work() -> None:
+            raise CircuitOpenError("inner", "open")
+
+        policy.layer(AdaptiveConcurrencyLayer)._due = 0.0  # time for a decision
+        with pytest.raises(CircuitOpenError):
+            self.caller(kind, policy, work)()
+        assert policy.layer(AdaptiveConcurrencyLayer).snapshot().limit == 2
 
     def test_a_full_one_says_so(self, kind: str) -> None:
         policy = Policy("orders", AdaptiveConcurrency(initial=1))

@@ -74,6 +74,12 @@ def test_open_time_grows_with_each_opening_in_a_row_and_no_further_than_the_cap(
     assert again.until == 10
 
 
+def test_a_window_of_an_older_era_opens_nothing() -> None:
+    circuit = Circuit(era=5)
+    assert tripped(circuit, 4, RULES, 0.0) is circuit
+    assert tripped(circuit, 5, RULES, 0.0).state is State.OPEN
+
+
 def test_a_million_openings_do_not_overflow() -> None:
     assert Rules(recovery_s=1, growth=10, recovery_cap_s=3600).open_s(1_000_000) == 3600
 

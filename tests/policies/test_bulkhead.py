@@ -2,6 +2,8 @@ import asyncio
 import functools
 import gc
 import itertools
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -586,3 +588,12 @@ def test_functions_of_one_policy_share_the_permits_and_policies_do_not() -> None
     with pytest.raises(BulkheadFullError):
         one.call(inner)
     assert other.call(inner) == "in"
+
+
+def test_asyncio_is_not_imported_by_synchronous_programs() -> None:
+    code = (
+        "import sys; from premortem.policies import adaptive, bulkhead, rate_limiter, shedding\n"
+        "permits = bulkhead.Bulkhead(1).layer('p').permits; permits.acquire(1); permits.acquire(0.01)\n"
+        "assert 'asyncio' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

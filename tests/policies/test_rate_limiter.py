@@ -98,6 +98,24 @@ def test_a_clock_that_was_a_tests_does_not_close_the_bucket(passing: Passing) ->
     assert bucket.try_acquire() == pytest.approx(0.1)
 
 
+def test_a_turn_that_is_given_back_is_taken_over_within_the_same_limit(passing: Passing) -> None:
+    bucket = TokenBucket(10, 1)
+    bucket.take()
+    _, first = bucket.book(10)
+    _, second = bucket.book(10)
+    assert (first, second) == pytest.approx((passing.now + 0.1, passing.now + 0.2))
+    assert first is not None
+    bucket.give_back(first)
+    assert bucket.book(0.0999)[0] == pytest.approx(0.1)
+    assert bucket.book(0.0999)[1] is None
+    assert bucket.book(0.1)[1] == first
+    assert bucket.book(0.2999)[1] is None  # after the second, again
+    passing.now += 0.3
+    bucket.take()
+    with pytest.raises(IndexError):
+        bucket.take()
+
+
 class BucketMachine(RuleBasedStateMachine):
     """Against the textbook's bucket, in fractions: tokens that drip and overflow."""
 
@@ -169,7 +187,7 @@ def test_no_window_ever_sees_more_than_the_burst(
     passing.begin()
     try:
         layer = RateLimiter(rate, burst=burst, wait_s=wait_s).layer("p")
-        moments = []
+        moments: list[float] = []
         for pause_s, calls in story:
             passing.now += pause_s
             moments.extend(passing.now for _ in range(calls) if admitted(layer))
@@ -239,6 +257,26 @@ def test_many_threads_get_no_more_than_the_burst(passing: Passing) -> None:
     for one in threads:
         one.join(30)
     assert sum(counts) == 500
+    assert passing.waits == []
+
+
+def test_two_that_find_the_lease_empty_do_not_fill_it_twice(passing: Passing, monkeypatch: pytest.MonkeyPatch) -> None:
+    layer = RateLimiter(1, burst=80).layer("p")  # lots of 10
+    for _ in range(10):
+        layer.token()
+    other = threading.Thread(target=layer.refill)
+    take_up_to = TokenBucket.take_up_to
+
+    def meanwhile(bucket: TokenBucket, n: int) -> int:
+        if not other.ident:
+            other.start()
+            other.join(0.2)  # it must not get through before the lease is filled
+        return take_up_to(bucket, n)
+
+    monkeypatch.setattr(TokenBucket, "take_up_to", meanwhile)
+    layer.refill()
+    other.join(30)
+    assert len(layer._lease) == 10 - 2
     assert passing.waits == []
 
 
@@ -381,10 +419,13 @@ def test_a_nonsense_rate_is_refused(rate: Any) -> None:
         RateLimiter(rate)
 
 
-@pytest.mark.parametrize("options", [{"per_s": 0}, {"per_s": 1e9}, {"burst": -1}, {"burst": 1.5}, {"wait_s": -1}])
+@pytest.mark.parametrize(
+    "options",
+    [{"per_s": 0}, {"per_s": 1e9}, {"per_s": 0.001, "rate": 10_000}, {"burst": -1}, {"burst": 1.5}, {"wait_s": -1}],
+)
 def test_nonsense_options_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(ConfigurationError, match="has to be"):
-        RateLimiter(10, **options)
+        RateLimiter(**{"rate": 10, **options})
 
 
 def test_the_burst_is_by_default_what_one_period_allows() -> None:

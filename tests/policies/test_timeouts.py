@@ -66,7 +66,7 @@ class Conformance:
     def test_a_hanging_call_is_left_after_the_time(self) -> None:
         heard: list[Event] = []
         began = time.monotonic()
-        with listening(heard.append), pytest.raises(AttemptTimeoutError, match="'p': the timeout of 0.1 s") as caught:
+        with listening(heard.append), pytest.raises(AttemptTimeoutError, match=r"'p': the timeout of 0\.1 s") as caught:
             self.run(Policy("p", Timeout(0.1)), 1.5)
         assert 0.08 < time.monotonic() - began < 0.6
         assert isinstance(caught.value, TimeoutError)
@@ -97,7 +97,7 @@ class TestCoroutines(Conformance):
             await asyncio.sleep(hang_s)
             return result
 
-        return asyncio.run(policy(job)())  # type: ignore[arg-type]
+        return asyncio.run(policy(job)())
 
 
 class TestFunctions(Conformance):
@@ -120,7 +120,7 @@ def test_the_shared_timer_of_a_thousand_calls() -> None:
             made.append(delay)
             return call_later(delay, *args, **kwargs)  # type: ignore[arg-type]
 
-        loop.call_later = counted  # type: ignore[assignment,method-assign]
+        loop.call_later = counted  # type: ignore[method-assign]
         hang = asyncio.Event().wait
         one = limited(0.2, hang)
         results = await asyncio.gather(*(one() for _ in range(1000)), return_exceptions=True)
@@ -158,7 +158,7 @@ def test_calls_leave_nothing_in_the_timer() -> None:
 
         for inner in (fails, works, works):
             await asyncio.gather(limited(5, inner)(), return_exceptions=True)
-        task = asyncio.create_task(limited(5, asyncio.Event().wait)())  # type: ignore[arg-type]
+        task = asyncio.ensure_future(limited(5, asyncio.Event().wait)())
         await asyncio.sleep(0)
         task.cancel()
         await asyncio.wait([task])
@@ -358,11 +358,12 @@ def test_timeouts_in_a_task_group() -> None:
             async with asyncio.TaskGroup() as group:
                 group.create_task(asyncio.sleep(3))
 
-        with pytest.raises(AttemptTimeoutError):
-            await limited(0.05, grouped)()
         current = asyncio.current_task()
         assert current is not None
-        assert current.cancelling() == 0
+        asked = current.cancelling()  # before Python 3.13 the group that failed has left one
+        with pytest.raises(AttemptTimeoutError):
+            await limited(0.05, grouped)()
+        assert current.cancelling() == asked
 
     asyncio.run(main())
 
@@ -431,7 +432,8 @@ def test_asyncio_is_not_imported_for_a_function() -> None:
         "import sys\n"
         "from premortem.policies import timeouts, hedging, fallback, stale, single_flight, policy\n"
         "p = policy.Policy('p', fallback.Fallback(on=ValueError, value=1, stale=stale.StaleCache()),\n"
-        "    single_flight.SingleFlight(), hedging.Hedge(1, idempotent=True), timeouts.Deadline(2), timeouts.Timeout(1))\n"
+        "    single_flight.SingleFlight(), hedging.Hedge(1, idempotent=True),\n"
+        "    timeouts.Deadline(2), timeouts.Timeout(1))\n"
         "assert p(lambda: 5)() == 5\n"
         "assert 'asyncio' not in sys.modules\n"
         "async def f(): pass\n"

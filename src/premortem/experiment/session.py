@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import platform
 import random
@@ -68,15 +69,14 @@ def carry_out(modes: Sequence[FailureMode], plan: Plan, audience: Audience, cloc
     """
     clock = clock or SystemClock()
     begun, started = clock.monotonic(), clock.now()
+    folder = _new_folder(plan.records, f"{started:%Y%m%d-%H%M%S}-{plan.seed:x}")
     head = Run(
-        id=f"{started:%Y%m%d-%H%M%S}-{plan.seed:x}",
+        id=folder.name,
         started=started.isoformat(timespec="seconds"),
         seed=plan.seed,
         jobs=plan.jobs,
         facts=_facts(),
     )
-    folder = plan.records / head.id
-    folder.mkdir(parents=True, exist_ok=True)
     proofs: list[Proof] = []
     with (folder / JOURNAL).open("w", encoding="utf-8") as stream:
         journal = JournalWriter(stream, head)
@@ -96,6 +96,22 @@ def carry_out(modes: Sequence[FailureMode], plan: Plan, audience: Audience, cloc
             elapsed_s = round(clock.monotonic() - begun, 3)
             journal.end(elapsed_s, ended, facts)
     return replace(head, proofs=tuple(proofs), elapsed_s=elapsed_s, ended=ended, facts=head.facts + facts)
+
+
+def _new_folder(records: Path, name: str) -> Path:
+    """A folder that no other run has: two with one seed may begin in the same second."""
+    for number in itertools.count(1):
+        folder = records / (name if number == 1 else f"{name}-{number}")
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise ConfigurationError(
+                f"{records}: the record of a run has to be written there ({error.strerror}); run in a folder of yours"
+            ) from error
+        return folder
+    raise AssertionError("count() does not end")
 
 
 def _assemble(stack: ExitStack, plan: Plan, audience: Audience) -> tuple[ServerHosts, Runner]:

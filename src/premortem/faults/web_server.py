@@ -17,16 +17,27 @@ from typing import Self
 
 from premortem.faults.strike import lifted, struck
 
+_TOGETHER_S = 5.0
+
 
 @dataclass(slots=True)
 class Behaviour:
-    """How a path is answered: after `delay_s` seconds, with `status`, `headers` and `body`."""
+    """How a path is answered: after `delay_s` seconds, with `status`, `headers` and `body`.
+
+    `gate`: answers wait for each other, and leave together.
+    """
 
     delay_s: float = 0.0
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
     body: bytes = b"ok"
     fault: str = ""
+    gate: threading.Barrier | None = None
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 1024  # the default of 5 makes the sixth of a crowd wait a second for its SYN to be sent again
 
 
 class WebServer:
@@ -42,8 +53,7 @@ class WebServer:
         self.requests: list[tuple[float, str]] = []
         """When (monotonic seconds) which path was asked for, in order."""
         self._context = contextvars.copy_context()  # threads have no listeners of their own: strikes must be heard
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        self._server.daemon_threads = True
+        self._server = _Server(("127.0.0.1", 0), self._handler())
         self.port: int = self._server.server_address[1]
         self.url = f"http://127.0.0.1:{self.port}"
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), name="premortem-web")
@@ -65,11 +75,12 @@ class WebServer:
 
     @contextmanager
     def failing(
-        self, status: int = 503, path: str = "", delay_s: float = 0.0, headers: dict[str, str] | None = None
+        self, status: int = 503, path: str = "", *, headers: dict[str, str] | None = None, together: int = 1
     ) -> Iterator[None]:
-        """Answers are errors with `status` and `headers`, after `delay_s` seconds."""
+        """Answers are errors with `status` and `headers`; `together` so many of them leave at the same moment."""
+        gate = threading.Barrier(together, timeout=_TOGETHER_S) if together > 1 else None
         fault = f"failing: answers are {status}"
-        with self._behaving(path, Behaviour(delay_s, status, headers or {}, b"no", fault)):
+        with self._behaving(path, Behaviour(0.0, status, headers or {}, b"no", fault, gate)):
             yield
 
     def count(self, path: str = "") -> int:
@@ -118,6 +129,9 @@ class WebServer:
 
             def _answer(self, behaviour: Behaviour) -> None:
                 time.sleep(behaviour.delay_s)
+                if behaviour.gate is not None:
+                    with suppress(threading.BrokenBarrierError):  # fewer came than were waited for: they go alone
+                        behaviour.gate.wait()
                 with suppress(BrokenPipeError, ConnectionResetError):  # the caller has given up: that is the point
                     self.send_response(behaviour.status)
                     for name, value in behaviour.headers.items():

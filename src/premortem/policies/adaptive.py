@@ -231,7 +231,9 @@ class AdaptiveConcurrencyLayer:
         return isinstance(error, self._on) and not isinstance(error, RejectedError)
 
     def _close_window(self, now: float) -> None:
-        with self._lock:
+        if not self._lock.acquire(blocking=False):
+            return  # another call is at it
+        try:
             if self._opened <= now < self._due:
                 return  # another call was faster
             latencies_s = [self._latencies_s.popleft() for _ in range(len(self._latencies_s))]
@@ -243,5 +245,7 @@ class AdaptiveConcurrencyLayer:
             was, limit = self.permits.limit, int(self._limit)
             if limit != was:
                 self.permits.resize(limit)
+        finally:
+            self._lock.release()
         if limit != was:
             emit("policy.limit_changed", policy=self.policy, limit=limit, was=was, latency_s=window.latency_s)

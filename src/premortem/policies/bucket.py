@@ -39,6 +39,13 @@ class TokenBucket:
                 self._issued += n
             return wait_s
 
+    def take(self) -> None:
+        """Take one token; IndexError when there is none, as from a deque of them."""
+        with self._lock:
+            if self._wait_s(1, TIME.monotonic()) > 0:
+                raise IndexError("no token")
+            self._issued += 1
+
     def take_up_to(self, n: int) -> int:
         """Take as many tokens as there are, at most `n`; returns how many."""
         with self._lock:

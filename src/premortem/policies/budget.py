@@ -66,6 +66,7 @@ class RetryBudget:
         later, after = readings[1] if len(readings) > 1 else (now, total)
         if began < horizon < later:
             before += (after - before) * (horizon - began) / (later - began)  # type: ignore[assignment]
-        if now - readings[-1][0] >= self.window_s / _READINGS:
-            readings.append((now, total))
+        if len(readings) > 1 and readings[-1][0] - readings[-2][0] < self.window_s / _READINGS:
+            readings.pop()  # too close to the one before to be kept
+        readings.append((now, total))
         return total - before

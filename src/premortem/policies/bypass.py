@@ -33,7 +33,7 @@ class Switch:
         if isinstance(guarded, FunctionType):
             with self._lock:
                 self.decorated.add(guarded)
-                if self.off:
+                if self.off and guarded not in self._kept:
                     self._exchange(guarded)
 
     def turn_off(self) -> None:

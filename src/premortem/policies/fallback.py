@@ -50,11 +50,11 @@ class Fallback:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "on", checks.exceptions("Fallback.on", self.on))
-        if self.call is not None and (not callable(self.call) or self.value is not NOTHING):
-            raise ConfigurationError(
-                f"Fallback.call = {self.call!r}: has to be a function, and value= left out with it"
-            )
-        if not isinstance(self.providers, tuple) or not all(map(callable, self.providers)):
+        if self.call is not None and not callable(self.call):
+            raise ConfigurationError(f"Fallback.call = {self.call!r}: has to be a function; for a value write value=")
+        if self.call is not None and self.value is not NOTHING:
+            raise ConfigurationError(f"Fallback(call=..., value={self.value!r}): one of the two has to be left out")
+        if type(self.providers) is not tuple or not all(map(callable, self.providers)):
             raise ConfigurationError(f"Fallback.providers = {self.providers!r}: has to be a tuple of functions")
         if self.stale is not None and not isinstance(self.stale, StaleCache):
             raise ConfigurationError(f"Fallback.stale = {self.stale!r}: has to be a StaleCache(...)")
@@ -117,7 +117,7 @@ class FallbackLayer:
                 answer = stale.instead(key, error) if stale is not None else None
                 if answer is not None:
                     self._tell("stale", error)
-                    return answer.value
+                    return answer[0]
                 return call_instead(error, args, kwargs)
             if stale is not None:
                 stale.answers.put(key, result)
@@ -149,7 +149,7 @@ class FallbackLayer:
                 answer = stale.instead(key, error) if stale is not None else None
                 if answer is not None:
                     self._tell("stale", error)
-                    return answer.value
+                    return answer[0]
                 return await call_instead(error, args, kwargs)
             if stale is not None:
                 stale.answers.put(key, result)

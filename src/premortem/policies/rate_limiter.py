@@ -20,6 +20,7 @@ from premortem.policies.rejections import RateLimitedError
 from premortem.policies.timing import TIME
 
 _LOT, _LOTS = 64, 8  # a lot is at most 64 tokens, and at most an eighth of the burst
+_A_SECOND = 1e-6, 1e6  # calls: from one in eleven days to more than Python can make
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,7 @@ class RateLimiter:
     def __post_init__(self) -> None:
         checks.number("RateLimiter.rate", self.rate, 0, 1_000_000, "calls", above=True)
         checks.seconds("RateLimiter.per_s", self.per_s, high=86_400)
+        checks.number("RateLimiter.rate / per_s", self.rate / self.per_s, *_A_SECOND, "calls a second")
         checks.whole("RateLimiter.burst", self.burst, 0, 1_000_000, "calls")
         checks.number("RateLimiter.wait_s", self.wait_s, 0, 3600, "seconds")
         if not self.burst:
@@ -74,9 +76,9 @@ class RateLimiterLayer:
             self._lot = 0  # a lot of one token saves nothing
         self.bucket = TokenBucket(spec.rate / spec.per_s, spec.burst - self._lot)
         self._lease: deque[None] = deque([None] * self._lot)
-        self._lock = threading.Lock()
-        self.token: Callable[[], None] = self._lease.pop
-        """Take a leased token; IndexError when the lease is used up. Atomic: one call into C."""
+        self._lock = threading.RLock()  # reentrant: the collector may run somebody's `finally` in between
+        self.token: Callable[[], None] = self._lease.pop if self._lot else self.bucket.take
+        """Take a token; IndexError when the lease is used up. Of a lease that is atomic: one call into C."""
 
     def enter(self) -> None:
         """As `layer.Admission`; raises RateLimitedError."""
@@ -125,7 +127,7 @@ class RateLimiterLayer:
             try:
                 self.token()
             except IndexError:
-                granted = self.bucket.take_up_to(max(1, self._lot))
+                granted = self.bucket.take_up_to(self._lot) if self._lot else 0
             else:
                 return None
             if granted:

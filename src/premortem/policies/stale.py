@@ -21,6 +21,8 @@ from premortem.policies.layer import AsyncCall, Call
 from premortem.policies.timing import TIME
 
 Key = Callable[..., Hashable]
+Answer = tuple[Any, float]
+"""A good answer and its age in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,18 +70,6 @@ def key_of(
     return function, made
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """A good answer and when it came, by `TIME.monotonic`."""
-
-    value: Any
-    at: float
-
-    def age_s(self) -> float:
-        """Seconds since it came."""
-        return TIME.monotonic() - self.at
-
-
 class Answers:
     """The last good answer of each key; beyond `entries` keys those go first that were there first.
 
@@ -91,7 +81,7 @@ class Answers:
 
     def __init__(self, entries: int) -> None:
         self._entries = entries
-        self._kept: dict[Hashable, Answer] = {}
+        self._kept: dict[Hashable, tuple[Any, float]] = {}  # the answer and when it came
         self._order: deque[Hashable] = deque()
 
     def __len__(self) -> int:
@@ -101,7 +91,7 @@ class Answers:
         """Keep `value`, which came now."""
         if key not in self._kept:
             self._order.append(key)
-        self._kept[key] = Answer(value, TIME.monotonic())
+        self._kept[key] = (value, TIME.monotonic())
         while len(self._kept) > self._entries:
             try:
                 self._kept.pop(self._order.popleft(), None)
@@ -109,9 +99,13 @@ class Answers:
                 return
 
     def get(self, key: Hashable, age_s: float) -> Answer | None:
-        """The answer of `key`, if it is younger than `age_s` seconds."""
-        answer = self._kept.get(key)
-        return answer if answer is not None and answer.age_s() < age_s else None
+        """The answer of `key` and its age in seconds, if it is younger than `age_s` seconds."""
+        kept = self._kept.get(key)
+        if kept is None:
+            return None
+        value, at = kept
+        age = TIME.monotonic() - at
+        return (value, age) if age < age_s else None
 
 
 class StaleCacheLayer:
@@ -131,7 +125,7 @@ class StaleCacheLayer:
         """The answer in place of `error`."""
         answer = self.answers.get(key, self.spec.stale_s)
         if answer is not None:
-            emit("policy.stale", policy=self.policy, age_s=answer.age_s(), why=f"{type(error).__name__}: {error}")
+            emit("policy.stale", policy=self.policy, age_s=answer[1], why=f"{type(error).__name__}: {error}")
         return answer
 
     def wrap(self, inner: Call) -> Call:
@@ -143,14 +137,14 @@ class StaleCacheLayer:
             key = key_of(self.policy, function, self.spec.key, args, kwargs)
             answer = self.fresh(key)
             if answer is not None:
-                return answer.value
+                return answer[0]
             try:
                 result = inner(*args, **kwargs)
             except on as error:
                 answer = self.instead(key, error)
                 if answer is None:
                     raise
-                return answer.value
+                return answer[0]
             self.answers.put(key, result)
             return result
 
@@ -165,14 +159,14 @@ class StaleCacheLayer:
             key = key_of(self.policy, function, self.spec.key, args, kwargs)
             answer = self.fresh(key)
             if answer is not None:
-                return answer.value
+                return answer[0]
             try:
                 result = await inner(*args, **kwargs)
             except on as error:
                 answer = self.instead(key, error)
                 if answer is None:
                     raise
-                return answer.value
+                return answer[0]
             self.answers.put(key, result)
             return result
 

@@ -111,9 +111,14 @@ class TimeoutLayer:
             loop = get_loop()
             task: Any = task_of(loop)
             timer = limit.timer
-            calls = timer.calls
-            if timer.ticking_in is loop and get_until() is None and task not in calls and not task.cancelling():
-                calls[task] = clock.monotonic() + limit_s
+            calls, until, when = timer.calls, get_until(), clock.monotonic() + limit_s
+            if (
+                timer.ticking_in is loop
+                and (until is None or until >= when)
+                and task not in calls
+                and not task.cancelling()
+            ):
+                calls[task] = when
                 key = task
             else:
                 key, calls = enter()

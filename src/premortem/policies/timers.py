@@ -147,8 +147,10 @@ class AsyncLimit:
     Around a call, and this may be written out in place (`timeouts.py` does):
 
         loop = get_loop(); task = task_of(loop); timer = limit.timer; calls = timer.calls
-        if timer.ticking_in is loop and get_until() is None and task not in calls and not task.cancelling():
-            calls[task] = TIME.monotonic() + limit_s
+        until = get_until(); when = TIME.monotonic() + limit_s
+        if (timer.ticking_in is loop and (until is None or until >= when)
+                and task not in calls and not task.cancelling()):
+            calls[task] = when
             key = task
         else:
             key, calls = enter()

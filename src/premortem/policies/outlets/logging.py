@@ -1,4 +1,3 @@
-# noqa: A005 - named after where the events go; imports are absolute
 """Policies' events as lines of the standard library's logging."""
 
 from __future__ import annotations
