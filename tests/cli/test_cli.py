@@ -70,7 +70,15 @@ def test_a_folder_without_exhibits_is_an_error_and_never_a_pass(
 
 
 @pytest.mark.parametrize(
-    "option", [["--jobs", "0"], ["--jobs", "100000"], ["--seed", "-1"], ["--time-limit", "0"], ["--time-limit", "nan"]]
+    "option",
+    [
+        ["--jobs", "0"],
+        ["--jobs", "100000"],
+        ["--seed", "-1"],
+        ["--time-limit", "0"],
+        ["--time-limit", "nan"],
+        ["--memory-limit", "1"],
+    ],
 )
 def test_a_nonsensical_option_is_refused(option: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["prove", "failures", *option]) == 2

@@ -104,8 +104,8 @@ class Place:
         for name, source in exhibits.items():
             (self.gallery / f"{name}.py").write_text(source)
 
-    def carry_out(self, jobs: int = 2, seed: int = 1, time_s: float = 10.0) -> Run:
-        plan = Plan(self.folder / "records", jobs=jobs, seed=seed, time_s=time_s)
+    def carry_out(self, jobs: int = 2, seed: int = 1, time_s: float = 10.0, memory_mib: int = 1024) -> Run:
+        plan = Plan(self.folder / "records", jobs=jobs, seed=seed, time_s=time_s, memory_mib=memory_mib)
         return carry_out(discovery.find_at(self.gallery), plan, Witness())
 
     def left(self) -> list[str]:

@@ -105,7 +105,7 @@ def run(exhibition: Place, module_mark: str) -> Run:
     exhibition.write(**{name: source for name, (source, _) in BAD_AS_TEXT.items()})
     exhibition.write(**dict.fromkeys(GOOD, exhibition.plain))
     exhibition.write(good_with_a_server=(EXHIBITS / "ingest" / "missing_file.py").read_text())
-    return exhibition.carry_out(time_s=TIME_S)
+    return exhibition.carry_out(time_s=TIME_S, memory_mib=256)
 
 
 def proof_of(run: Run, name: str) -> Proof:

@@ -105,7 +105,8 @@ def test_a_drawn_seed_is_told_and_replays(run: Run) -> None:
         first = run(ChaosOutcome("chaos", rate=0.5), times=50)
     assert {event.name for event in events} == {"policy.chaos"}
     assert (events[0].get("policy"), events[0].get("chaos")) == ("p", "chaos_outcome")
-    assert run(ChaosOutcome("chaos", rate=0.5, seed=events[0].get("seed")), times=50) == first
+    seed: Any = events[0].get("seed")
+    assert run(ChaosOutcome("chaos", rate=0.5, seed=seed), times=50) == first
 
 
 def test_a_switch_is_asked_at_every_call_and_shifts_nothing(run: Run) -> None:

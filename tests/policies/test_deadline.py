@@ -161,6 +161,20 @@ def test_it_goes_along_into_tasks_and_their_timeouts_end_with_it() -> None:
     asyncio.run(main())
 
 
+@pytest.mark.parametrize("limit", [Timeout(5), Deadline(5)])
+@pytest.mark.parametrize("plain", [False, True])
+def test_a_limit_that_has_been_used_before_is_cut_all_the_same(limit: Timeout | Deadline, *, plain: bool) -> None:
+    async def main() -> None:
+        hanging: Any = (limit.layer("inner").wrap_async if plain else Policy("inner", limit))(asyncio.sleep)
+        await hanging(0)
+        began = time.monotonic()
+        with pytest.raises(DeadlineExceededError):
+            await Policy("p", Deadline(0.1, interrupt=False))(hanging)(2)
+        assert time.monotonic() - began < 0.6
+
+    asyncio.run(main())
+
+
 def test_outer_cancellation_is_not_a_deadline() -> None:
     async def main() -> None:
         task = asyncio.ensure_future(Policy("p", Deadline(5), Deadline(5), Timeout(5))(asyncio.sleep)(3))

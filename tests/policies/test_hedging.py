@@ -230,6 +230,40 @@ class TestCoroutines(Conformance):
 
         asyncio.run(main())
 
+    def test_a_loser_that_ignores_its_cancellation_cancels_nobody(self) -> None:
+        calls = 0
+
+        async def stubborn() -> str:
+            nonlocal calls
+            calls += 1
+            if calls == 1:
+                await asyncio.sleep(0.1)
+                return "first"
+            try:
+                await asyncio.sleep(2)
+            except asyncio.CancelledError:
+                return "late"
+            return "hedge"
+
+        async def main() -> None:
+            current = asyncio.current_task()
+            assert current is not None
+            assert await Policy("p", hedge(0.01))(stubborn)() == "first"
+            assert current.cancelling() == 0
+            assert len(asyncio.all_tasks()) == 1
+
+        asyncio.run(main())
+
+    def test_nothing_begins_after_the_end(self) -> None:
+        dependency = Dependency(0, 0)
+
+        async def main() -> None:
+            await Policy("p", hedge(0.02))(dependency.coroutine)()
+            await asyncio.sleep(0.08)
+
+        asyncio.run(main())
+        assert dependency.calls == 1
+
 
 class TestFunctions(Conformance):
     def run(self, policy: Policy, dependency: Dependency) -> int:

@@ -18,6 +18,7 @@ from premortem.errors import ConfigurationError
 from premortem.policies import Backoff, Fixed, Policy, Retry, RetryBudget, ambient
 from premortem.policies.rejections import DeadlineExceededError
 from premortem.policies.testing import VirtualTime, captured, virtual_time
+from premortem.policies.timing import TIME
 from premortem.policies.waits import JITTERS
 
 
@@ -162,12 +163,12 @@ class TestEveryFlavour:
         assert time.slept == [7.5, 30, 0.25]
 
     def test_an_exception_object_that_is_raised_again_and_again(self, policy: Any) -> None:
-        """As `Mock(side_effect=ConnectionError())` does: an earlier call's mark is no inner retry, notes do not grow."""
+        """As `Mock(side_effect=ConnectionError())` does: an earlier call's mark does not count, notes do not grow."""
         function = mock.Mock(side_effect=ConnectionError("always the same object"))
         guarded = policy("p", Retry(3, on=OSError, wait=Fixed(0)))
         for _ in range(5):
             with pytest.raises(ConnectionError) as raised:
-                guarded.call(lambda: function())
+                guarded.call(lambda: function())  # noqa: PLW0108 - a mock has no signature
         assert len(raised.value.__notes__) == 1
         if guarded._chain.__name__.endswith(".chain"):  # fused.py does not know of it yet
             assert function.call_count == 15
@@ -213,8 +214,6 @@ def test_a_cancelled_task_is_not_tried_again() -> None:
 
 
 def test_keyboard_interrupt_during_the_wait_goes_out(monkeypatch: pytest.MonkeyPatch, time: VirtualTime) -> None:
-    from premortem.policies.timing import TIME
-
     monkeypatch.setattr(TIME, "sleep", mock.Mock(side_effect=KeyboardInterrupt))
     flaky = Flaky(OSError())
     with pytest.raises(KeyboardInterrupt):
@@ -327,9 +326,12 @@ def test_nonsense_is_refused(fields: dict[str, Any], said: str) -> None:
     assert said in str(raised.value)
 
 
+TEXT: Any = "yes"
+
+
 @pytest.mark.parametrize("make", [
     lambda: Backoff(0), lambda: Backoff(0.00001), lambda: Backoff(999999), lambda: Backoff(float("nan")),
-    lambda: Backoff("yes"), lambda: Backoff(2, 1), lambda: Backoff(jitter="some"), lambda: Fixed(-1),
+    lambda: Backoff(TEXT), lambda: Backoff(2, 1), lambda: Backoff(jitter=TEXT), lambda: Fixed(-1),
     lambda: Fixed(float("inf")), lambda: Fixed(True),
 ])  # fmt: skip
 def test_nonsense_waits_are_refused(make: Callable[[], object]) -> None:

@@ -3,16 +3,19 @@
 import asyncio
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any
 
 import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, rule
 
 from premortem.errors import ConfigurationError
 from premortem.events import Event, listening
 from premortem.policies.policy import Policy
 from premortem.policies.rejections import DeadlineExceededError
-from premortem.policies.single_flight import SingleFlight, SingleFlightLayer
+from premortem.policies.single_flight import Flight, SingleFlight, SingleFlightLayer
 from premortem.policies.stale import StaleCache
 from premortem.policies.timeouts import Deadline, Timeout
 
@@ -24,6 +27,62 @@ def test_nonsense_is_refused() -> None:
         SingleFlight(key="id")  # type: ignore[arg-type]
     with pytest.raises(ConfigurationError, match="share_errors"):
         SingleFlight(share_errors=1)  # type: ignore[arg-type]
+
+
+class Late(dict[Hashable, Flight]):
+    """As another thread sees it that looks a moment too early."""
+
+    def get(self, _key: Hashable, default: Any = None) -> Any:
+        return default
+
+
+def test_of_two_that_find_no_flight_at_once_one_leads() -> None:
+    layer = SingleFlight().layer("p")
+    layer.flights = Late()
+    first, leads = layer.board("key")
+    assert leads
+    assert layer.board("key") == (first, False)
+
+
+class FlightModel(RuleBasedStateMachine):
+    """Boarding and landing beside a dict of who leads and who waits."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = SingleFlight().layer("p")
+        self.led: dict[int, Flight] = {}
+        self.waiting: dict[int, list[int]] = {}
+        self.woken: list[int] = []
+
+    @rule(key=st.integers(0, 3), name=st.integers())
+    def come(self, key: int, name: int) -> None:
+        flight, leads = self.layer.board(key)
+        assert leads == (key not in self.led)
+        if leads:
+            self.led[key], self.waiting[key] = flight, []
+        else:
+            assert flight is self.led[key]
+            assert flight.join(lambda: self.woken.append(name))
+            self.waiting[key].append(name)
+
+    @rule(
+        key=st.integers(0, 3),
+        how=st.sampled_from([None, ValueError(), KeyboardInterrupt(), DeadlineExceededError("p", 1)]),
+    )
+    def land(self, key: int, how: BaseException | None) -> None:
+        if key in self.led:
+            flight = self.led.pop(key)
+            self.woken.clear()
+            self.layer.land(key, flight, how)
+            assert self.woken == self.waiting.pop(key)
+            assert flight.landed
+            assert not flight.join(lambda: None)
+            assert flight.passed_on == isinstance(how, KeyboardInterrupt)
+            assert (flight.error is how) == isinstance(how, Exception | None)
+
+
+TestFlightModel = FlightModel.TestCase
+TestFlightModel.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
 
 
 class Conformance:

@@ -147,6 +147,13 @@ TestModel = Model.TestCase
 TestModel.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
 
 
+def test_an_entry_that_is_put_again_is_noted_once() -> None:
+    answers = Answers(10)
+    for number in range(100):
+        answers.put("key", number)
+    assert len(answers._order) == 1
+
+
 def test_threads_put_at_once_and_the_bound_holds() -> None:
     answers = Answers(10)
 

@@ -237,7 +237,7 @@ def test_a_block_lets_everything_in_while_off() -> None:
 
         def leave(self, permit: Any, error: BaseException | None) -> None: ...
 
-    policy = Policy("p", Refuse())  # type: ignore[arg-type]
+    policy = Policy("p", Refuse())
     with disabled(), policy.block():
         pass
     with pytest.raises(OSError, match="refused"), policy.block():

@@ -9,8 +9,12 @@ import threading
 import time
 import weakref
 from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
 
 import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, rule
 
 from premortem.errors import ConfigurationError
 from premortem.events import Event, listening
@@ -43,8 +47,19 @@ def clock() -> Iterator[Clock]:
     TIME.monotonic = before
 
 
-def limited(limit_s: float, inner: Callable[..., Awaitable[object]]) -> Callable[..., Awaitable[object]]:
-    return Timeout(limit_s).layer("test").wrap_async(inner)
+def limited(
+    limit_s: float, inner: Callable[..., Awaitable[object]], name: str = "test"
+) -> Callable[..., Awaitable[object]]:
+    return Timeout(limit_s).layer(name).wrap_async(inner)
+
+
+def fused(
+    limit_s: float, inner: Callable[..., Awaitable[object]], name: str = "test"
+) -> Callable[..., Awaitable[object]]:
+    return Policy(name, Timeout(limit_s))(inner)
+
+
+both = pytest.mark.parametrize("limit", [limited, fused])
 
 
 @pytest.mark.parametrize("value", [0, 0.00001, 999_999, -1, "0.5", True, float("nan"), None])
@@ -206,10 +221,11 @@ def test_outer_cancellation_stays_cancellation() -> None:
     asyncio.run(main())
 
 
+@both
 @pytest.mark.parametrize("order", ["ours first", "theirs first"])
-def test_outer_cancellation_wins_when_both_come_at_once(order: str, clock: Clock) -> None:
+def test_outer_cancellation_wins_when_both_come_at_once(order: str, clock: Clock, limit: Any) -> None:
     async def main() -> None:
-        task = asyncio.ensure_future(limited(5, asyncio.sleep)(3))
+        task = asyncio.ensure_future(limit(5, asyncio.sleep)(3))
         await asyncio.sleep(0)
         clock.now += 6
         if order == "ours first":
@@ -245,14 +261,20 @@ def test_outer_cancellation_during_the_clean_up_after_ours(clock: Clock) -> None
     asyncio.run(main())
 
 
-def test_a_task_that_lives_on_after_a_cancellation_has_timeouts_too(clock: Clock) -> None:
+@both
+@pytest.mark.parametrize("warm", [False, True])
+def test_a_task_that_lives_on_after_a_cancellation_has_timeouts_too(clock: Clock, limit: Any, *, warm: bool) -> None:
     async def main() -> None:
+        one = limit(5, asyncio.sleep)
+        if warm:
+            await one(0)
+
         async def stubborn() -> str:
             try:
                 await asyncio.sleep(3)
             except asyncio.CancelledError:  # and never uncancel()
                 with pytest.raises(AttemptTimeoutError):
-                    await limited(5, asyncio.sleep)(3)
+                    await one(3)
             return "cleaned up"
 
         task = asyncio.create_task(stubborn())
@@ -266,7 +288,8 @@ def test_a_task_that_lives_on_after_a_cancellation_has_timeouts_too(clock: Clock
     asyncio.run(main())
 
 
-def test_a_value_that_comes_late_is_returned_and_the_task_is_not_left_cancelled(clock: Clock) -> None:
+@both
+def test_a_value_that_comes_late_is_returned_and_the_task_is_not_left_cancelled(clock: Clock, limit: Any) -> None:
     heard: list[Event] = []
 
     async def main() -> None:
@@ -277,7 +300,7 @@ def test_a_value_that_comes_late_is_returned_and_the_task_is_not_left_cancelled(
                 return "late"
             return "in time"
 
-        task = asyncio.ensure_future(limited(5, swallows)())
+        task = asyncio.ensure_future(limit(5, swallows)())
         await asyncio.sleep(0)
         clock.now += 6
         timers.expire_due()
@@ -368,17 +391,48 @@ def test_timeouts_in_a_task_group() -> None:
     asyncio.run(main())
 
 
-def test_of_nested_timeouts_of_one_length_the_outer_one_is_raised_once(clock: Clock) -> None:
+@both
+@pytest.mark.parametrize("warm", [False, True])
+def test_of_nested_timeouts_of_one_length_the_outer_one_is_raised_once(clock: Clock, limit: Any, *, warm: bool) -> None:
     async def main() -> None:
-        outer = Policy("outer", Timeout(5))
-        inner = Policy("inner", Timeout(5))
-        task = asyncio.ensure_future(outer(inner(asyncio.sleep))(3))
+        inner = limit(5, asyncio.sleep, "inner")
+        outer = limit(5, inner, "outer")
+        if warm:
+            await outer(0)
+        task = asyncio.ensure_future(outer(3))
         await asyncio.sleep(0)
         clock.now += 6
         timers.expire_due()
-        with pytest.raises(AttemptTimeoutError, match="'outer'"):
+        with pytest.raises(AttemptTimeoutError) as caught:
             await task
+        assert caught.value.policy == "outer"
         assert task.cancelling() == 0
+
+    asyncio.run(main())
+
+
+@both
+@pytest.mark.parametrize("warm", [False, True])
+def test_an_inner_call_that_ends_in_time_leaves_the_outer_limit_in_force(
+    clock: Clock, limit: Any, *, warm: bool
+) -> None:
+    async def main() -> None:
+        quick = limit(5, asyncio.sleep, "inner")
+
+        async def hangs_afterwards() -> None:
+            await quick(0)
+            await asyncio.sleep(3)
+
+        outer = limit(5, hangs_afterwards, "outer")
+        if warm:
+            await quick(0)
+        task = asyncio.ensure_future(outer())
+        for _ in range(3):
+            await asyncio.sleep(0)
+        clock.now += 6
+        timers.expire_due()
+        with pytest.raises(AttemptTimeoutError):
+            await asyncio.wait_for(asyncio.shield(task), 1)
 
     asyncio.run(main())
 
@@ -401,30 +455,48 @@ def test_a_coroutine_outside_a_task_is_told_so() -> None:
     asyncio.run(main())
 
 
-def test_a_timer_against_a_model(clock: Clock) -> None:
-    class Fake:
-        def __init__(self) -> None:
-            self.cancelled = False
+class Fake:
+    """Instead of a task."""
 
-        def cancel(self) -> None:
-            self.cancelled = True
+    def __init__(self) -> None:
+        self.cancelled = False
 
-    timer, live = SharedTimer(5), dict[Fake, float]()
-    for step in range(200):
-        clock.now += step % 7 * 0.3
-        if step % 3:
-            call = Fake()
-            timer.calls[call] = live[call] = clock.now + 5
-        elif live:
-            gone = list(live)[step % len(live)]
-            del live[gone], timer.calls[gone]
-        due = {call for call, when in live.items() if when <= clock.now}
-        following = timer.expire(clock.now)
-        assert due == {call for call in live if call.cancelled}
+    def cancel(self) -> None:
+        self.cancelled = True
+
+
+class TimerModel(RuleBasedStateMachine):
+    """The timer beside a dict of who is live until when."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now, self.timer, self.live = 0.0, SharedTimer(5), dict[Fake, float]()
+
+    @rule()
+    def begin(self) -> None:
+        call = Fake()
+        self.timer.calls[call] = self.live[call] = self.now + 5
+
+    @rule(which=st.integers(0, 100))
+    def end(self, which: int) -> None:
+        if self.live:
+            gone = list(self.live)[which % len(self.live)]
+            del self.live[gone], self.timer.calls[gone]
+
+    @rule(seconds=st.floats(0, 4))
+    def tick(self, seconds: float) -> None:
+        self.now += seconds
+        due = {call for call, when in self.live.items() if when <= self.now}
+        following = self.timer.expire(self.now)
+        assert due == {call for call in self.live if call.cancelled}
         for call in due:
-            del live[call]
-        assert list(timer.calls) == list(live)
-        assert following == (min(live.values()) if live else None)
+            del self.live[call]
+        assert list(self.timer.calls) == list(self.live)
+        assert following == (min(self.live.values()) if self.live else None)
+
+
+TestTimerModel = TimerModel.TestCase
+TestTimerModel.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
 
 
 def test_asyncio_is_not_imported_for_a_function() -> None:

@@ -27,6 +27,7 @@ class Terminated(SystemExit):
 @click.option("--jobs", "-j", type=int, help="Variants that run at the same time. [default: one a core]")
 @click.option("--seed", type=int, help="Replay the randomness of a run that printed this seed.")
 @click.option("--time-limit", type=float, default=10.0, show_default=True, metavar="SECONDS", help="For each variant.")
+@click.option("--memory-limit", type=int, default=1024, show_default=True, metavar="MIB", help="For each variant.")
 @click.option("--json", "as_json", is_flag=True, help="The run as one JSON document on standard output.")
 @click.option("--junit", type=click.Path(path_type=Path), metavar="FILE", help="Also write JUnit XML, for CI.")
 @click.option("--markdown", type=click.Path(path_type=Path), metavar="FILE", help="Also write Markdown.")
@@ -38,6 +39,7 @@ def command(  # noqa: PLR0913 - one parameter an option
     jobs: int | None,
     seed: int | None,
     time_limit: float,
+    memory_limit: int,
     as_json: bool,
     junit: Path | None,
     markdown: Path | None,
@@ -59,7 +61,12 @@ def command(  # noqa: PLR0913 - one parameter an option
     """  # noqa: D301 - \b is click's mark for "leave these lines as they are"
     modes = targets.resolve(target)
     given = {"jobs": jobs, "seed": seed}
-    plan = Plan(RUNS, time_s=time_limit, **{name: value for name, value in given.items() if value is not None})
+    plan = Plan(
+        RUNS,
+        time_s=time_limit,
+        memory_mib=memory_limit,
+        **{name: value for name, value in given.items() if value is not None},
+    )
     wanted = {"junit": junit, "markdown": markdown}
     run = prove_now(modes, plan, quiet=quiet or as_json)
     page = html or RUNS / run.id / FORMATS["html"][1]

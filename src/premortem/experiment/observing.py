@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -12,6 +13,7 @@ from premortem.experiment.isolation import Ending
 from premortem.experiment.story import Told, timeline
 from premortem.model import Failure, Observation, Prediction, Variant
 
+_FRAME = re.compile(r'File "([^"]+)", line (\d+) in (\S+)')
 _OUTPUT_CHARACTERS = 1500  # in the record: enough for a traceback, small enough for a hundred exhibits
 
 
@@ -66,38 +68,34 @@ def _failure(events: dict[str, Event], story: tuple[Told, ...], stack: str, endi
         )
     if "scenario.ended" in events or "requirement.missing" in events:
         return None
-    return _cut_off(story, stack, ending)
+    return _cut_off(story, stack, ending, _prediction(events["exhibit.loaded"]).after_s)
 
 
-def _cut_off(story: tuple[Told, ...], stack: str, ending: Ending) -> Failure:
-    """The process did not live to tell: what was it in, and what ended it."""
+def _cut_off(story: tuple[Told, ...], stack: str, ending: Ending, after_s: float | None) -> Failure:
+    """The process did not live to tell: what was it in, and what ended it. `after_s` is a call's own limit."""
     names = [told.event.name for told in story]
     in_subject = names.count("subject.called") > names.count("subject.returned") + names.count("subject.raised")
     who: Any = "subject" if in_subject else "judge"
     where = _where_it_stood(stack)
     if ending.exceeded in ("memory", "processes"):
         return Failure("exhausted", ending.exceeded, f"{ending.peak_bytes >> 20} MiB at the peak", where=where, who=who)
-    if ending.exceeded == "time" or (stack and ending.status == 1):
-        waiting = f", standing at {where}" if where else ""
-        return Failure(
-            "hung", "", f"did not come back within {_seconds(stack, ending)} s{waiting}", where=where, who=who
+    if ending.exceeded == "time" or (stack and ending.status == -signal.SIGALRM):
+        limit = (
+            f"{after_s:g}" if after_s is not None and in_subject and not ending.exceeded else f"{ending.elapsed_s:.1f}"
         )
+        waiting = f", standing at {where}" if where else ""
+        return Failure("hung", "", f"did not come back within {limit} s{waiting}", where=where, who=who)
     return Failure("died", ending.cause, who=who)
 
 
-def _seconds(stack: str, ending: Ending) -> str:
-    """The watch's own limit where it ended the process, else the time it was given."""
-    if not ending.exceeded and (limit := re.search(r"Timeout \((\d+):(\d+):([\d.]+)\)", stack)):
-        hours, minutes, seconds = limit.groups()
-        return f"{int(hours) * 3600 + int(minutes) * 60 + float(seconds):g}"
-    return f"{ending.elapsed_s:.1f}"
-
-
 def _where_it_stood(stack: str) -> str:
-    """The innermost line of the last thread that was written down: the main one."""
-    main = stack.rpartition("most recent call first")[2]
-    line = re.search(r'File "([^"]+)", line (\d+) in (\S+)', main)
-    return f"{Path(line[1]).name}:{line[2]} in {line[3]}" if line else ""
+    """The exhibit's own line in the stack that the watch wrote down, and where that was waiting."""
+    lines = [(Path(file).name, number, name) for file, number, name in _FRAME.findall(stack)]
+    if not lines:
+        return ""
+    own = next((line for line in lines if line[2] in ("broken", "fixed", "scenario")), lines[0])
+    told = f"{own[0]}:{own[1]} in {own[2]}"
+    return told if own == lines[0] else f"{told}, waiting in {lines[0][2]} ({lines[0][0]}:{lines[0][1]})"
 
 
 def _tail(ending: Ending) -> str:

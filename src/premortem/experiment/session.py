@@ -18,7 +18,7 @@ from premortem import __version__
 from premortem.errors import ConfigurationError
 from premortem.experiment.hosts import ServerHosts
 from premortem.experiment.isolation import IsolatingExecutor
-from premortem.experiment.limits import Limits
+from premortem.experiment.limits import MIB, Limits
 from premortem.experiment.record import JOURNAL
 from premortem.experiment.runner import Runner, mode_of
 from premortem.model import FailureMode, Proof, Run
@@ -46,12 +46,15 @@ class Audience(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How to run: `records` is the folder that every run's own folder is made in, `time_s` seconds a variant."""
+    """How to run: `records` is the folder that every run's own folder is made in, `time_s` seconds and
+    `memory_mib` MiB are what each variant may take.
+    """
 
     records: Path
     jobs: int = field(default_factory=lambda: os.cpu_count() or 1)
     seed: int = field(default_factory=lambda: random.SystemRandom().randrange(2**32))
     time_s: float = 10.0
+    memory_mib: int = 1024
 
     def __post_init__(self) -> None:
         if not 1 <= self.jobs <= 512:  # noqa: PLR2004 - said in words below
@@ -60,6 +63,8 @@ class Plan:
             raise ConfigurationError(f"seed {self.seed}: has to be from 0 to 2^63 - 1; take the one that a run printed")
         if not 0.1 <= self.time_s <= 3600:  # noqa: PLR2004 - same
             raise ConfigurationError(f"time limit {self.time_s}: has to be from 0.1 to 3600 seconds; the default is 10")
+        if not 64 <= self.memory_mib <= 1 << 20:  # noqa: PLR2004 - same
+            raise ConfigurationError(f"memory limit {self.memory_mib}: has to be from 64 to 1048576 MiB; default 1024")
 
 
 def carry_out(modes: Sequence[FailureMode], plan: Plan, audience: Audience, clock: Clock | None = None) -> Run:
@@ -121,7 +126,10 @@ def _assemble(stack: ExitStack, plan: Plan, audience: Audience) -> tuple[ServerH
     scratch.mkdir(mode=0o700)
     scratch.chmod(0o711)  # ours; a database server's own user has to get to its folder in it, and see nothing else
     executor = IsolatingExecutor(
-        plan.jobs, Limits(time_s=plan.time_s), PRELOAD, on_start=lambda task: audience.started(mode_of(task))
+        plan.jobs,
+        Limits(time_s=plan.time_s, memory_bytes=plan.memory_mib * MIB),
+        PRELOAD,
+        on_start=lambda task: audience.started(mode_of(task)),
     )
     hosts = ServerHosts(stack.enter_context(Servers(scratch)))
     stack.callback(executor.shutdown, wait=True, cancel_futures=True)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import faulthandler
 import functools
 import inspect
+import signal
+import threading
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,38 +20,48 @@ from premortem.ports import Clock
 
 @dataclass
 class HangWatch:
-    """Writes down where the process stands when its time is nearly up, or when a call takes too long.
+    """Ends the process when a call takes longer than `after_s` seconds or all of it `time_s`, and says where it stood.
 
-    The watch is a thread of C code that needs no interpreter lock (faulthandler), so it sees calls that hang
-    inside a driver as well. A call that takes longer than `after_s` seconds is ended there and then, with the
-    whole process; everything else is ended by the warden, after `time_s`.
+    A timer of the kernel sends SIGALRM; the handler is C code that needs no interpreter lock (faulthandler), so it
+    sees calls that hang inside a driver as well. It writes down the main thread, which is the one that the signal is
+    delivered to, and lets the signal do what it does by default: end the process. (`dump_traceback_later` walks over
+    all threads from one of its own, and crashes on those that come and go meanwhile.) The warden ends what blocks it.
     """
 
     stack: Path
     time_s: float
     clock: Clock
     after_s: float | None = None
+    _due: dict[object, float] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
         self._file = self.stack.open("w", encoding="utf-8")
-        self._nearly_up = self.clock.monotonic() + self.time_s * 0.9
-        self._watch_all()
+        # A little before the warden, which sees only that the time is over and not where it went.
+        self._end = self.clock.monotonic() + self.time_s * 0.95
+        faulthandler.register(signal.SIGALRM, file=self._file, all_threads=False, chain=True)
+        self._arm()
 
     @contextmanager
     def call(self) -> Iterator[None]:
-        """Watch one call."""
+        """Watch one call; several threads may be in one."""
         if self.after_s is None:
             yield
             return
-        faulthandler.dump_traceback_later(self.after_s, exit=True, file=self._file)
+        call = object()
+        with self._lock:
+            self._due[call] = self.clock.monotonic() + self.after_s
+            self._arm()
         try:
             yield
         finally:
-            self._watch_all()
+            with self._lock:
+                del self._due[call]
+                self._arm()
 
-    def _watch_all(self) -> None:
-        left_s = max(0.001, self._nearly_up - self.clock.monotonic())
-        faulthandler.dump_traceback_later(left_s, file=self._file)
+    def _arm(self) -> None:
+        due = min([self._end, *self._due.values()])
+        signal.setitimer(signal.ITIMER_REAL, max(0.001, due - self.clock.monotonic()))
 
 
 @dataclass

@@ -138,6 +138,8 @@ class CircuitBreakerLayer:
         self._closed = Permit(0)
         self.ticket: Permit | None = None if self.shared or self._slow else self._closed
         self._until = 0.0  # of the open state, in this process's time
+        # Until when every call is refused without asking the store, when to try again, and why: read as one.
+        self._shut: tuple[float, float | None, State] = (0.0, None, _OPEN)
         self._stale_at = 0.0 if self.shared else math.inf
 
     @property
@@ -170,11 +172,12 @@ class CircuitBreakerLayer:
     def admit(self) -> Permit:
         """Let a call in that `ticket` does not: as an ordinary one, as a probe, or not at all (CircuitOpenError)."""
         now = TIME.monotonic()
+        shut_until, again_at, state = self._shut
+        if now < shut_until:
+            raise self._refusal(state, None if again_at is None else again_at - now)
         circuit = self._circuit
-        if not self._has_to_ask(circuit, now):
-            if circuit.state is _CLOSED:
-                return Permit(circuit.era, 0, now) if self._slow else self._closed
-            raise self._refusal(circuit.state, self._until - now if circuit.state is _OPEN else None)
+        if circuit.state is _CLOSED and now < self._stale_at:
+            return Permit(circuit.era, 0, now) if self._slow else self._closed
         answer = self._change(lambda circuit, then: machine.asked(circuit, self._rules, then))
         if isinstance(answer, Refused):
             raise self._refusal(answer.state, answer.retry_after_s)
@@ -296,7 +299,11 @@ class CircuitBreakerLayer:
         seen, here = self._circuit, TIME.monotonic()
         if self.spec.store is not None:
             self._stale_at = here + self.spec.store.refresh_s
-        self._until = here + (circuit.until - now)
+        self._until = until = here + (circuit.until - now)
+        if circuit.state is _OPEN:
+            self._shut = min(until, self._stale_at), until, _OPEN
+        else:
+            self._shut = (self._stale_at if circuit.state is State.ISOLATED else 0.0), None, circuit.state
         if (circuit.era, circuit.state) == (seen.era, seen.state):
             self._circuit = circuit
             return

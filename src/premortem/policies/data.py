@@ -43,6 +43,7 @@ KINDS = {
     "load_shedder": "shedding:LoadShedder",
     "rate_limiter": "rate_limiter:RateLimiter",
     "retry": "retry:Retry",
+    "single_flight": "single_flight:SingleFlight",
     "timeout": "timeouts:Timeout",
 }
 """The policies: what a table of a list may be. Imported when a document names them."""
@@ -183,9 +184,8 @@ class _Reading:
                 self.problems.append(f"{where} = {table!r}: has to be a table; write share = 0.2")
                 continue
             self.known(where, table, _BUDGET_FIELDS)
-            budget = self._made(where, RetryBudget, {key: table[key] for key in _BUDGET_FIELDS if key in table})
-            if budget is not _BAD:
-                self.budgets[str(name)] = budget
+            budget = self._made(where, RetryBudget, {key: table[key] for key in _BUDGET_FIELDS if key in table}, {})
+            self.budgets[str(name)] = budget  # also a bad one: who names it makes no further mistake
 
     def specs(self, name: str, layers: object) -> list[Any]:
         """The specs of one policy, as far as they are right."""
@@ -212,12 +212,12 @@ class _Reading:
         self.problems += [f"{where}: {name} is missing, and has no default" for name in missing]
         hints = typing.get_type_hints(make)
         values = {key: self._value(f"{where}.{key}", table[key], hints[key]) for key in known if key in table}
-        needed = [key for key in known if _default(known[key]) is MISSING]
+        stand_ins = {key: _stand_in(hints[key]) for key, one in known.items() if _default(one) is MISSING}
         good = {key: value for key, value in values.items() if value is not _BAD}
-        made = self._made(where, make, good, needed) if all(key in good for key in needed) else _BAD
-        return made if len(good) == len(values) else _BAD
+        made = self._made(where, make, {**stand_ins, **good}, stand_ins)
+        return made if len(good) == len(values) and not missing else _BAD
 
-    def _made(self, where: str, make: Callable[..., Any], values: dict[str, Any], needed: Sequence[str] = ()) -> Any:
+    def _made(self, where: str, make: Callable[..., Any], values: dict[str, Any], stand_ins: Mapping[str, Any]) -> Any:
         """`make(**values)`; a value that it refuses is replaced and the rest tried again, so as to find them all."""
         refused: set[str] = set()
         while True:
@@ -230,8 +230,8 @@ class _Reading:
                     return _BAD
                 self.problems.append(f"{where}: {error}")
                 refused.add(culprit)
-                if culprit in needed:
-                    values[culprit] = 1  # a number that every required field takes
+                if culprit in stand_ins:
+                    values[culprit] = stand_ins[culprit]
                 elif values.pop(culprit, _BAD) is _BAD:
                     return _BAD
             except (TypeError, ValueError, OverflowError) as error:  # a spec that does not check what it is told
@@ -277,8 +277,16 @@ class _Reading:
         return tuple(things) if tuple in wanted else things[0] if len(things) == 1 else value
 
 
+def _stand_in(hint: Any) -> object:
+    """A value that a required field takes, for finding out what the others do not."""
+    wanted = set(_inside(hint))
+    return Exception if type in wanted else print if Callable in wanted else 1
+
+
 def _inside(hint: Any) -> Iterator[object]:
-    """Everything that an annotation is made of: `tuple[type[Exception], ...] | None` has tuple, type, Exception ..."""
-    yield typing.get_origin(hint) or hint
-    for one in typing.get_args(hint):
-        yield from _inside(one) if not isinstance(one, str | list) else ()
+    """What an annotation is made of: `tuple[type[Exception], ...] | None` has tuple, type, Exception and None."""
+    origin = typing.get_origin(hint) or hint
+    yield origin
+    if origin not in (Callable, Literal):
+        for one in typing.get_args(hint):
+            yield from _inside(one)

@@ -83,8 +83,6 @@ class HedgeLayer:
 
     def may_begin(self, number: int, delay_s: float) -> bool:
         """Whether call `number` may be made; pays for it from the budget."""
-        if number > self.spec.calls:
-            return False
         if self.spec.budget is not None and not self.spec.budget.withdraw():
             emit("policy.hedge_refused", policy=self.policy, call=number, why="the retry budget is used up")
             return False

@@ -127,7 +127,7 @@ def _entered(admissions: list[Admission]) -> Iterator[None]:
         with _entered(rest):
             yield
     except BaseException as error:
-        first.leave(permit, None if isinstance(error, GeneratorExit) else error)
+        first.leave(permit, error)
         raise
     first.leave(permit, None)
 
@@ -143,6 +143,6 @@ async def _entered_async(admissions: list[Admission]) -> AsyncIterator[None]:
         async with _entered_async(rest):
             yield
     except BaseException as error:
-        first.leave(permit, None if isinstance(error, GeneratorExit) else error)
+        first.leave(permit, error)
         raise
     first.leave(permit, None)

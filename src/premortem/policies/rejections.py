@@ -12,7 +12,7 @@ class RejectedError(PremortemError):
     """
 
     def __init__(self, policy: str, reason: str, retry_after_s: float | None = None) -> None:
-        super().__init__(policy, reason, retry_after_s)
+        # `args` are set already, by BaseException.__new__; a rejection has to cost less than the call that it spares.
         self.policy = policy
         self.reason = reason
         self.retry_after_s = retry_after_s

@@ -50,6 +50,9 @@ EVENTS: dict[str, Known] = {
     "policy.hedge_refused": Known("info", ("call", "why"), "the budget has nothing for a further call"),
     "policy.fallback": Known("warning", ("to", "why"), "something else was given instead of an answer"),
     "policy.stale": Known("warning", ("age_s", "why"), "an old answer was given instead of a new one"),
+    "policy.single_flight_passed_on": Known(
+        "info", ("why",), "the call that others waited for ended without an answer"
+    ),
     "policy.chaos": Known("info", ("chaos", "seed"), "chaos was injected on purpose"),
 }
 """Every event that a policy emits. Those for single rejected calls are `debug`: a flood of them is their nature."""
