@@ -5,7 +5,7 @@ import gc
 import inspect
 import threading
 import time as clock
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import pytest
@@ -14,6 +14,7 @@ from premortem.events import emit
 from premortem.policies import Fixed, Policy, Retry
 from premortem.policies import policy as policy_module
 from premortem.policies.bypass import SWITCH
+from premortem.policies.rate_limiter import RateLimiter
 from premortem.policies.testing import captured, disabled, instant, virtual_time
 from premortem.policies.timing import TIME
 
@@ -153,18 +154,34 @@ def test_methods_and_generators_while_off() -> None:
 
     method: Any = Policy("p", Retry(5, on=OSError))(Shop.place)
     SWITCH.note(method)
-    numbers = Policy("p")(_numbers)
+    limit = RateLimiter(100)
+    numbers, stream = Policy("p", limit)(_numbers), Policy("p", limit)(_stream)
     SWITCH.note(numbers)
+    SWITCH.note(stream)
     shop = Shop()
     with disabled():
         assert method(shop, price=4) == 4
         assert list(numbers(3)) == [0, 1, 2]
+        assert inspect.isgeneratorfunction(numbers)
+        assert asyncio.run(_collected(stream(3))) == [0, 1, 2]
+        assert inspect.isasyncgenfunction(stream)
+    assert asyncio.run(_collected(stream(3))) == [0, 1, 2]
     assert method(shop) == 5
     assert list(numbers(3)) == [0, 1, 2]
 
 
 def _numbers(most: int) -> Iterator[int]:
     yield from range(most)
+
+
+async def _stream(most: int) -> AsyncIterator[int]:
+    for number in range(most):
+        await asyncio.sleep(0)
+        yield number
+
+
+async def _collected(stream: AsyncIterator[int]) -> list[int]:
+    return [number async for number in stream]
 
 
 def test_calls_from_other_threads_survive_the_exchange() -> None:

@@ -46,9 +46,7 @@ class Audience(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How to run: `records` is the folder that every run's own folder is made in, `time_s` seconds and
-    `memory_mib` MiB are what each variant may take.
-    """
+    """How to run: below which folder the records go, and what each variant may take, in seconds and MiB."""
 
     records: Path
     jobs: int = field(default_factory=lambda: os.cpu_count() or 1)

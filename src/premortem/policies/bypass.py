@@ -61,23 +61,40 @@ class Switch:
         code, defaults = guarded.__code__, guarded.__kwdefaults__
         self._kept[guarded] = (code, defaults)
         guarded.__kwdefaults__ = {**(defaults or {}), _ORIGINAL: vars(guarded)["__wrapped__"]}
-        guarded.__code__ = _direct(len(code.co_freevars), asynchronous=inspect.iscoroutinefunction(guarded))
+        guarded.__code__ = _direct(len(code.co_freevars), _kind_of(guarded))
 
 
-def _direct(cells: int, *, asynchronous: bool) -> CodeType:
+# A function stays what it is to `inspect`, and Python wants code of the same kind.
+_BODIES = {
+    "function": ("def", ("return {call}",)),
+    "coroutine": ("async def", ("return await {call}",)),
+    "generator": ("def", ("return (yield from {call})",)),
+    "async generator": (
+        "async def",
+        ("stream = {call}", "try:", " async for item in stream: yield item", "finally:", " await stream.aclose()"),
+    ),
+}
+
+
+def _kind_of(guarded: FunctionType) -> str:
+    if inspect.iscoroutinefunction(guarded):
+        return "coroutine"
+    if inspect.isasyncgenfunction(guarded):
+        return "async generator"
+    return "generator" if inspect.isgeneratorfunction(guarded) else "function"
+
+
+def _direct(cells: int, kind: str) -> CodeType:
     """Code that calls the original, with as many cells as the code it replaces: Python asks for the same number."""
-    names = [f"_pm_cell_{number}" for number in range(cells)]
-    define, wait = ("async def", "await ") if asynchronous else ("def", "")
+    names = ", ".join(f"_pm_cell_{number}" for number in range(cells))
+    define, body = _BODIES[kind]
     # `if 0` is left out of the code, and makes the names cells all the same.
-    source = (
-        f"def make({', '.join(names)}):\n"
-        f" {define} direct(*args, {_ORIGINAL}, **kwargs):\n"
-        f"  if 0: ({', '.join(names)})\n"
-        f"  return {wait}{_ORIGINAL}(*args, **kwargs)\n"
-        " return direct\n"
-    )
+    lines = [f"if 0: ({names})", *(line.format(call=f"{_ORIGINAL}(*args, **kwargs)") for line in body)]
+    inside = "\n".join(f"  {line}" for line in lines)
     made: dict[str, Any] = {}
-    exec(source, made)  # noqa: S102 - our own lines
+    exec(  # noqa: S102 - our own lines
+        f"def make({names}):\n {define} direct(*args, {_ORIGINAL}, **kwargs):\n{inside}\n return direct\n", made
+    )
     code: CodeType = made["make"](*[None] * cells).__code__
     return code
 
