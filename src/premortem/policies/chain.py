@@ -6,6 +6,7 @@ This is the reference: `fused.py` makes faster functions for the usual layers, a
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import wraps
 from typing import Any
 
 from premortem.policies.layer import Admission, AsyncCall, Call, Layer
@@ -28,6 +29,7 @@ def around_async(layers: Sequence[Layer], function: AsyncCall) -> AsyncCall:
 def _admitted(layer: Admission, inner: Call) -> Call:
     enter, leave = layer.enter, layer.leave
 
+    @wraps(inner)
     def admitted(*args: Any, **kwargs: Any) -> Any:
         permit = enter()
         try:
@@ -44,6 +46,7 @@ def _admitted(layer: Admission, inner: Call) -> Call:
 def _admitted_async(layer: Admission, inner: AsyncCall) -> AsyncCall:
     enter, leave = layer.enter_async, layer.leave
 
+    @wraps(inner)
     async def admitted(*args: Any, **kwargs: Any) -> Any:
         permit = await enter()
         try:

@@ -68,6 +68,7 @@ def _fuse(layers: Sequence[Layer], function: Call, *, asynchronous: bool) -> Cal
     exec(_compiled(source), made)  # noqa: S102 - our own lines; the only names from outside are those of parameters
     fused: Call = made["_pm_make"](**frame.environment)
     fused.__premortem_source__ = source  # type: ignore[attr-defined]
+    fused.__wrapped__ = function  # type: ignore[attr-defined] # layers know a function by what is innermost
     return fused
 
 
@@ -262,16 +263,18 @@ def _timeout(layer: Any, frame: _Frame, inner: Lines) -> Iterator[str]:
         "time": TIME,
     }
     call = {what: frame.knows(what, value) for what, value in known.items()}
-    loop, task, timer, calls, key, error = (
-        f"{name}_{part}" for part in ("loop", "task", "timer", "calls", "key", "error")
+    loop, task, timer, calls, key, until, when, error = (
+        f"{name}_{part}" for part in ("loop", "task", "timer", "calls", "key", "until", "when", "error")
     )
     yield f"{loop} = {call['get_loop']}()"
     yield f"{task} = {call['task_of']}({loop})"
     yield f"{timer} = {name}.timer"
     yield f"{calls} = {timer}.calls"
-    yield f"if {timer}.ticking_in is {loop} and {call['get_until']}() is None and {task} not in {calls} and \\"
-    yield f"        not {task}.cancelling():"
-    yield f"    {calls}[{task}] = {call['time']}.monotonic() + {frame.knows('limit_s', limit.limit_s)}"
+    yield f"{until} = {call['get_until']}()"
+    yield f"{when} = {call['time']}.monotonic() + {frame.knows('limit_s', limit.limit_s)}"
+    yield f"if {timer}.ticking_in is {loop} and ({until} is None or {until} >= {when}) \\"
+    yield f"        and {task} not in {calls} and not {task}.cancelling():"
+    yield f"    {calls}[{task}] = {when}"
     yield f"    {key} = {task}"
     yield "else:"
     yield f"    {key}, {calls} = {call['enter']}()"
