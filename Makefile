@@ -9,7 +9,7 @@ BIN    := $(VENV)/bin
 JOBS   ?= $(shell getconf _NPROCESSORS_ONLN)
 
 .DEFAULT_GOAL := help
-.PHONY: help prove test lint types contract unit test-pythons bench map picture lock clean
+.PHONY: help prove test lint types contract unit test-pythons bench bench-policies map picture lock clean
 
 help: ## list the tasks
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -53,9 +53,13 @@ test-pythons: ## the tests on every Python from 3.11 on that this machine has
 	  echo "== Python $$v"; $(MAKE) --no-print-directory VENV=.venv-$$v PYTHON=$$p unit || exit 1; \
 	done
 
-bench: $(VENV)/.installed .venv-bench/.installed ## measure beside the peers, and write BENCHMARKS.md (needs minutes)
+bench: .venv-bench/.installed ## measure beside the peers, and write BENCHMARKS.md (takes minutes)
 	.venv-bench/bin/python bench/run.py > BENCHMARKS.md.draft
 	mv BENCHMARKS.md.draft BENCHMARKS.md
+
+bench-policies: .venv-bench/.installed ## measure the policies beside their peers, and write docs/policies/benchmarks.md
+	.venv-bench/bin/python bench/policies.py > docs/policies/benchmarks.md.draft
+	mv docs/policies/benchmarks.md.draft docs/policies/benchmarks.md
 
 map: $(VENV)/.installed ## write docs/map.md anew from the modules' first lines
 	$(BIN)/python docs/map.py > docs/map.md

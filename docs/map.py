@@ -35,7 +35,7 @@ def page() -> str:
     lines = [
         "# The map",
         "",
-        "Every module in one sentence, the first of its docstring. From the top; a layer imports only what stands below.",
+        "Every module in one sentence, the first of its docstring; a layer imports only what stands below it.",
         "`make map` writes this page, and a test compares it with the modules.",
     ]
     for layer in LAYERS:

@@ -47,6 +47,11 @@ def emit(name: str, **fields: Value) -> None:
         listener(event)
 
 
+def heard() -> bool:
+    """Whether anybody listens: for whoever would have to build what it tells, on a path that has to be quick."""
+    return bool(_subscribers or _listeners.get())
+
+
 @contextmanager
 def listening(listener: Listener) -> Iterator[None]:
     """Hear every event that this block emits."""

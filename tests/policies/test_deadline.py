@@ -98,7 +98,7 @@ def test_it_is_never_retried(flavour: str) -> None:
     heard: list[Event] = []
     with listening(heard.append), pytest.raises(DeadlineExceededError):
         call(
-            Policy("p", Retry(5, on=Exception, wait=Fixed(0)), Deadline(0.05)),
+            Policy("p", Retry(5, on=Exception, wait=Fixed(0)), Deadline(0.05), lint=False),
             lambda: hang(flavour),
             flavour,
         )

@@ -21,7 +21,7 @@ from premortem.policies.timing import TIME
 wired = pytest.mark.skipif(not hasattr(policy_module, "SWITCH"), reason="policy.py does not tell the switch yet")
 
 
-def _slow(spec: Retry, fused: bool = True) -> tuple[Callable[..., Any], list[Any]]:  # noqa: FBT001, FBT002 - a test's own
+def _slow(spec: Retry, fused: bool = True) -> tuple[Callable[..., Any], list[Any]]:  # noqa: FBT002 - a test's own
     calls: list[Any] = []
 
     def fails(one: int = 1, /, *more: int, word: str = "w", **others: Any) -> None:
@@ -100,7 +100,7 @@ def test_events_of_every_thread_are_captured_and_of_policies_only() -> None:
 
 
 @pytest.mark.parametrize("fused", [True, False])
-def test_everything_off_calls_the_function_directly(fused: bool) -> None:  # noqa: FBT001 - a parameter
+def test_everything_off_calls_the_function_directly(fused: bool) -> None:
     guarded, calls = _slow(Retry(5, on=OSError, wait=Fixed(0)), fused=fused)
     with disabled():
         with pytest.raises(OSError) as raised:  # noqa: PT011 - its own

@@ -40,7 +40,7 @@ class Prediction:
             case type() if issubclass(value, BaseException) and value not in _TOO_WIDE:
                 return cls("raised", qualified_name(value))
         raise ConfigurationError(
-            f"PREDICTION = {value!r}: has to say how broken() fails, and not that it does; write an exception type (KeyError), "
+            f"PREDICTION = {value!r}: has to say how broken() fails, and not that it does; write a type (KeyError), "
             'Violated("what no longer holds"), Hung(after_s=2) or Exhausted("memory")'
         )
 

@@ -19,7 +19,7 @@ from functools import partial
 from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 from premortem.errors import ConfigurationError
-from premortem.events import emit
+from premortem.events import emit, heard
 from premortem.policies import breaker_machine as machine
 from premortem.policies import checks
 from premortem.policies.breaker_machine import Admitted, Circuit, Refused, Rules, Signal, State
@@ -334,7 +334,8 @@ class CircuitBreakerLayer:
 
     def _refusal(self, state: State, retry_after_s: float | None) -> CircuitOpenError:
         name, reason = _REASONS[state]
-        emit("policy.breaker_rejected", policy=self.policy, state=name, retry_after_s=retry_after_s)
+        if heard():
+            emit("policy.breaker_rejected", policy=self.policy, state=name, retry_after_s=retry_after_s)
         return CircuitOpenError(self.policy, reason, retry_after_s)
 
     def _later(self, report: Callable[[], None]) -> None:

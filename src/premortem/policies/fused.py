@@ -23,6 +23,7 @@ from typing import Any
 from premortem.policies import chain
 from premortem.policies.ambient import get_until
 from premortem.policies.layer import Admission, AsyncCall, Call, Layer
+from premortem.policies.retry import GIVEN_UP
 from premortem.policies.timing import TIME
 
 Lines = list[str]
@@ -68,7 +69,6 @@ def _fuse(layers: Sequence[Layer], function: Call, *, asynchronous: bool) -> Cal
     exec(_compiled(source), made)  # noqa: S102 - our own lines; the only names from outside are those of parameters
     fused: Call = made["_pm_make"](**frame.environment)
     fused.__premortem_source__ = source  # type: ignore[attr-defined]
-    fused.__wrapped__ = function  # type: ignore[attr-defined] # layers know a function by what is innermost
     return fused
 
 
@@ -159,13 +159,15 @@ def _retry(layer: Any, frame: _Frame, inner: Lines) -> Iterator[str]:
     sleep = "sleep_async" if frame.asynchronous else "sleep"
     if layer.deposit is not None:
         yield f"{frame.knows('deposit', layer.deposit)}()"
+    given_up, begun = frame.knows("given_up", GIVEN_UP), f"{on}_begun"
+    yield f"{begun} = {given_up}.so_far"
     yield f"{story} = None"
     yield "while True:"
     yield "    try:"
     yield from _indented(_indented(inner))
     yield f"    except {on} as {error}:"
     yield f"        if {story} is None:"
-    yield f"            {story} = {make}()"
+    yield f"            {story} = {make}({begun})"
     yield f"        {wait_s} = {decide}({story}, {error})"
     yield f"        if {wait_s} is None:"
     yield f"            {tell}({story}, {error})"
@@ -179,7 +181,7 @@ def _retry(layer: Any, frame: _Frame, inner: Lines) -> Iterator[str]:
         yield f"        if not {dislikes}(_pm_result):"
         yield "            break"
         yield f"        if {story} is None:"
-        yield f"            {story} = {make}()"
+        yield f"            {story} = {make}({begun})"
         yield f"        {wait_s} = {judge}({story}, _pm_result)"
         yield f"        if {wait_s} is None:"
         yield "            break"
@@ -263,18 +265,16 @@ def _timeout(layer: Any, frame: _Frame, inner: Lines) -> Iterator[str]:
         "time": TIME,
     }
     call = {what: frame.knows(what, value) for what, value in known.items()}
-    loop, task, timer, calls, key, until, when, error = (
-        f"{name}_{part}" for part in ("loop", "task", "timer", "calls", "key", "until", "when", "error")
+    loop, task, timer, calls, key, error = (
+        f"{name}_{part}" for part in ("loop", "task", "timer", "calls", "key", "error")
     )
     yield f"{loop} = {call['get_loop']}()"
     yield f"{task} = {call['task_of']}({loop})"
     yield f"{timer} = {name}.timer"
     yield f"{calls} = {timer}.calls"
-    yield f"{until} = {call['get_until']}()"
-    yield f"{when} = {call['time']}.monotonic() + {frame.knows('limit_s', limit.limit_s)}"
-    yield f"if {timer}.ticking_in is {loop} and ({until} is None or {until} >= {when}) \\"
-    yield f"        and {task} not in {calls} and not {task}.cancelling():"
-    yield f"    {calls}[{task}] = {when}"
+    yield f"if {timer}.ticking_in is {loop} and {call['get_until']}() is None and {task} not in {calls} and \\"
+    yield f"        not {task}.cancelling():"
+    yield f"    {calls}[{task}] = {call['time']}.monotonic() + {frame.knows('limit_s', limit.limit_s)}"
     yield f"    {key} = {task}"
     yield "else:"
     yield f"    {key}, {calls} = {call['enter']}()"

@@ -15,14 +15,17 @@ from __future__ import annotations
 
 import functools
 import inspect
+import warnings
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar, cast
 
 from premortem.errors import ConfigurationError
 from premortem.policies import chain
 from premortem.policies import fused as fused_chain
+from premortem.policies.bypass import SWITCH
 from premortem.policies.layer import Admission, Layer, Spec
+from premortem.policies.lint import PolicyOrderWarning, findings
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -32,9 +35,11 @@ L = TypeVar("L")
 class Policy:
     """A name, specs, and their layers with the state that everything decorated by this policy shares."""
 
-    def __init__(self, name: str, *specs: Spec, fused: bool = True) -> None:
+    def __init__(self, name: str, *specs: Spec, fused: bool = True, lint: bool = True) -> None:
         if not name or not isinstance(name, str):
             raise ConfigurationError(f"Policy name {name!r}: has to be a text; events and errors carry it")
+        for finding in findings(specs) if lint else ():
+            warnings.warn(f"policy {name!r}: {finding}", PolicyOrderWarning, stacklevel=2)
         self.name = name
         self.specs = specs
         # `fused=False` is for looking at a problem with plain closures: slower, and the reference for our own tests.
@@ -52,7 +57,10 @@ class Policy:
             guarded = self._chain.around_async(self.layers, function)
         else:
             guarded = self._chain.around(self.layers, function)
+        if guarded is function:
+            return cast("Callable[P, R]", function)  # nothing to do: a wrapper of itself would have no end
         result: Callable[P, R] = functools.update_wrapper(guarded, function)
+        SWITCH.note(result)
         return result
 
     def call(self, function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -73,13 +81,13 @@ class Policy:
     @contextmanager
     def block(self) -> Iterator[None]:
         """What lets calls in, around a block of code."""
-        with _entered(self._admissions("a block")):
+        with _entered([] if SWITCH.off else self._admissions("a block")):
             yield
 
     @asynccontextmanager
     async def block_async(self) -> AsyncIterator[None]:
         """The same in a coroutine."""
-        async with _entered_async(self._admissions("a block")):
+        async with _entered_async([] if SWITCH.off else self._admissions("a block")):
             yield
 
     def _admissions(self, what: str) -> list[Admission]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from premortem.errors import PremortemError
 
 
@@ -11,11 +13,25 @@ class RejectedError(PremortemError):
     `retry_after_s` is in seconds, None where nobody knows.
     """
 
-    def __init__(self, policy: str, reason: str, retry_after_s: float | None = None) -> None:
-        # `args` are set already, by BaseException.__new__; a rejection has to cost less than the call that it spares.
-        self.policy = policy
-        self.reason = reason
-        self.retry_after_s = retry_after_s
+    # A rejection has to cost less than the call that it spares: it is made by C code alone, and read when it is read.
+    if TYPE_CHECKING:
+
+        def __init__(self, policy: str, reason: str, retry_after_s: float | None = None) -> None: ...
+
+    @property
+    def policy(self) -> str:
+        """The name of the policy that rejected."""
+        return str(self.args[0])
+
+    @property
+    def reason(self) -> str:
+        """Why, in words."""
+        return str(self.args[1])
+
+    @property
+    def retry_after_s(self) -> float | None:
+        """Seconds after which it is worth trying again; None where nobody knows."""
+        return self.args[2] if len(self.args) > 2 else None  # noqa: PLR2004 - the third, if it was given
 
     def __str__(self) -> str:
         again = "" if self.retry_after_s is None else f"; try again in {self.retry_after_s:.3g} s"

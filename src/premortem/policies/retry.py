@@ -20,13 +20,13 @@ from itertools import count
 from typing import Any, ClassVar, Literal
 
 from premortem.errors import ConfigurationError
-from premortem.events import emit
+from premortem.events import emit, heard
 from premortem.policies import ambient, checks, retry_after
 from premortem.policies.budget import RetryBudget
 from premortem.policies.layer import AsyncCall, Call
 from premortem.policies.rejections import DeadlineExceededError
 from premortem.policies.timing import TIME
-from premortem.policies.waits import Backoff, Wait
+from premortem.policies.waits import Backoff, Fixed, Wait
 
 _TRIED = "__premortem_attempts__"  # on an exception: (how often a retry has tried, which giving up that was)
 _WORDS = 200  # characters of an error's text that an event carries
@@ -102,33 +102,35 @@ class RetryLayer:
         self.if_result = spec.if_result
         self.deposit = spec.budget.deposit if spec.budget else None
         self.story = Story
+        self._unchecked_wait = not isinstance(spec.wait, Backoff | Fixed)  # of somebody else's making
+        self._hopeless: tuple[type[Exception], ...] = (DeadlineExceededError, *spec.never)
 
     def after_error(self, story: Story, error: Exception) -> float | None:
         """Seconds to wait before the next attempt, or None to give up."""
         story.attempts += 1
         spec = self.spec
-        if isinstance(error, (DeadlineExceededError, *spec.never)):
+        if isinstance(error, self._hopeless):
             return None
         tried, given_up = vars(error).get(_TRIED, (0, 0))
         if tried > 1 and given_up > story.begun and spec.nested == "collapse":
             story.gave_up = "a retry inside has tried already"
             return None
         asked_s = retry_after.seconds_of(error) if spec.retry_after_cap_s else None
-        return self._next(story, asked_s, f"{type(error).__name__}: {_text(error)}")
+        return self._next(story, asked_s, error)
 
     def after_result(self, story: Story, result: object) -> float | None:
         """The same for a result that `if_result` does not like."""
         story.attempts += 1
-        return self._next(story, None, f"result {reprlib.repr(result)}")
+        return self._next(story, None, result)
 
-    def _next(self, story: Story, asked_s: float | None, why: str) -> float | None:
+    def _next(self, story: Story, asked_s: float | None, cause: object) -> float | None:
         spec = self.spec
         if story.attempts >= spec.attempts:
             self._give_up(story, "all attempts are used")
             return None
-        own_s = wait_s = checks.number(
-            "Retry.wait.seconds(...)", spec.wait.seconds(story.attempts, story.last_wait_s, self.chance), 0, 3600
-        )
+        own_s = wait_s = spec.wait.seconds(story.attempts, story.last_wait_s, self.chance)
+        if self._unchecked_wait:
+            own_s = wait_s = checks.number("Retry.wait.seconds(...)", own_s, 0, 3600)
         if asked_s is not None:
             wait_s += min(asked_s, spec.retry_after_cap_s)
         left_s = ambient.remaining_s()
@@ -138,7 +140,8 @@ class RetryLayer:
         if spec.budget is not None and not spec.budget.withdraw():
             self._give_up(story, "the retry budget is used up")
             return None
-        emit("policy.retry", policy=self.policy, attempt=story.attempts, wait_s=wait_s, why=why)
+        if heard():
+            emit("policy.retry", policy=self.policy, attempt=story.attempts, wait_s=wait_s, why=_why(cause))
         story.last_wait_s = own_s
         story.waited_s += wait_s
         return wait_s
@@ -225,6 +228,13 @@ class RetryLayer:
                     await TIME.sleep_async(wait_s)
 
         return retried
+
+
+def _why(cause: object) -> str:
+    """Why another attempt is made: an error, or a result that is not liked."""
+    return (
+        f"{type(cause).__name__}: {_text(cause)}" if isinstance(cause, Exception) else f"result {reprlib.repr(cause)}"
+    )
 
 
 def _text(error: Exception) -> str:

@@ -7,9 +7,14 @@ the exceptions of requests, httpx, aiohttp and urllib do.
 from __future__ import annotations
 
 import math
+from collections.abc import Hashable
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from typing import cast
 
 from premortem.ports import SystemClock
+
+_NAMES = frozenset({"retry_after_s", "retry_after", "headers", "response"})
 
 
 def seconds_of(error: BaseException) -> float | None:
@@ -17,6 +22,8 @@ def seconds_of(error: BaseException) -> float | None:
 
     Never raises: an attribute that cannot be read asks for nothing, and must not take the place of `error`.
     """
+    if not _can_ask(cast("Hashable", type(error))) and _NAMES.isdisjoint(error.__dict__):
+        return None
     for name in ("retry_after_s", "retry_after"):
         asked = parse(_read(error, name))
         if asked is not None:
@@ -28,6 +35,12 @@ def seconds_of(error: BaseException) -> float | None:
         return parse(look_up("Retry-After") or look_up("retry-after"))  # a plain dict tells the two apart
     except Exception:  # noqa: BLE001 - as `_read`
         return None
+
+
+@lru_cache(maxsize=1024)
+def _can_ask(kind: Hashable) -> bool:
+    """Whether exceptions of this class have one of the attributes by their class: most have none, and cost nothing."""
+    return any(hasattr(kind, name) for name in (*_NAMES, "__getattr__"))
 
 
 def _read(thing: object, name: str) -> object:
