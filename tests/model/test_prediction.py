@@ -38,9 +38,12 @@ def test_what_an_exhibit_may_write(written: object, read: Prediction) -> None:
     assert Prediction.of(written) == read
 
 
-@pytest.mark.parametrize("nonsense", [None, 1, "KeyError", KeyError("x"), Violated, Hung, Exhausted, int, [KeyError]])
+@pytest.mark.parametrize(
+    "nonsense",
+    [None, 1, "KeyError", KeyError("x"), Violated, Hung, Exhausted, int, [KeyError], Exception, BaseException],
+)
 def test_nonsense_is_refused_with_what_to_write_instead(nonsense: object) -> None:
-    with pytest.raises(ConfigurationError, match="write an exception type"):
+    with pytest.raises(ConfigurationError, match="write a type"):
         Prediction.of(nonsense)
 
 
