@@ -14,6 +14,7 @@ LAYERS = (
     "systems",
     "faults",
     "servers",
+    "policies",
     "model",
     "",
 )

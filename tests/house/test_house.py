@@ -14,7 +14,10 @@ import premortem
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "src" / "premortem"
 MODULES = sorted(PACKAGE.rglob("*.py"))
-PROTECTIVE = ("errors", "events", "ports", "model", "model.journal", "model.codec")
+PROTECTIVE = [
+    *("errors", "events", "ports", "model", "model.journal", "model.codec"),
+    *(f"policies.{path.stem}" for path in sorted((PACKAGE / "policies").glob("*.py"))),
+]
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(PACKAGE).as_posix())

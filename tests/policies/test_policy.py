@@ -379,3 +379,15 @@ def test_a_retry_inside_an_async_timeout_is_one_frame_and_ends_in_time(fused: bo
     took_s = asyncio.run(main())
     assert calls == 2
     assert 0.09 < took_s < 2
+
+
+def test_no_lock_is_held_while_the_function_runs(fused: bool) -> None:
+    policy = Policy("p", Retry(2, on=Down), CircuitBreaker(), RateLimiter(1_000_000), Bulkhead(8), fused=fused)
+    together = threading.Barrier(8, timeout=5)
+    guarded = policy(together.wait)
+    threads = [threading.Thread(target=guarded) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not together.broken  # all eight were inside at once, or the barrier would have broken

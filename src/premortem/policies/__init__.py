@@ -14,9 +14,13 @@ if TYPE_CHECKING:
     from premortem.policies.breaker import CircuitBreaker
     from premortem.policies.budget import RetryBudget
     from premortem.policies.bulkhead import Bulkhead
+    from premortem.policies.chaos import ChaosBehaviour, ChaosFault, ChaosLatency, ChaosOutcome
+    from premortem.policies.data import policies_from_toml, policy_from_data, policy_to_data
     from premortem.policies.fallback import Fallback
     from premortem.policies.hedging import Hedge
+    from premortem.policies.lint import PolicyOrderWarning
     from premortem.policies.policy import Policy
+    from premortem.policies.priority import priority
     from premortem.policies.rate_limiter import RateLimiter
     from premortem.policies.rejections import (
         AttemptTimeoutError,
@@ -42,6 +46,10 @@ _HOMES = {
     "Backoff": "waits",
     "Bulkhead": "bulkhead",
     "BulkheadFullError": "rejections",
+    "ChaosBehaviour": "chaos",
+    "ChaosFault": "chaos",
+    "ChaosLatency": "chaos",
+    "ChaosOutcome": "chaos",
     "CircuitBreaker": "breaker",
     "CircuitOpenError": "rejections",
     "Consecutive": "windows",
@@ -54,6 +62,7 @@ _HOMES = {
     "LoadShedder": "shedding",
     "OverloadedError": "rejections",
     "Policy": "policy",
+    "PolicyOrderWarning": "lint",
     "RateLimitedError": "rejections",
     "RateLimiter": "rate_limiter",
     "RateOfLast": "windows",
@@ -66,6 +75,10 @@ _HOMES = {
     "StaleCache": "stale",
     "TimeLimitError": "rejections",
     "Timeout": "timeouts",
+    "policies_from_toml": "data",
+    "policy_from_data": "data",
+    "policy_to_data": "data",
+    "priority": "priority",
     "remaining_s": "ambient",
 }
 
@@ -75,6 +88,10 @@ __all__ = [
     "Backoff",
     "Bulkhead",
     "BulkheadFullError",
+    "ChaosBehaviour",
+    "ChaosFault",
+    "ChaosLatency",
+    "ChaosOutcome",
     "CircuitBreaker",
     "CircuitOpenError",
     "Consecutive",
@@ -87,6 +104,7 @@ __all__ = [
     "LoadShedder",
     "OverloadedError",
     "Policy",
+    "PolicyOrderWarning",
     "RateLimitedError",
     "RateLimiter",
     "RateOfLast",
@@ -99,6 +117,10 @@ __all__ = [
     "StaleCache",
     "TimeLimitError",
     "Timeout",
+    "policies_from_toml",
+    "policy_from_data",
+    "policy_to_data",
+    "priority",
     "remaining_s",
 ]
 
