@@ -137,7 +137,8 @@ def test_killed_by_somebody_else_it_is_noticed_and_leaves_nothing_either(make: M
     server.close()
     assert not server.folder.exists()
     assert not segments()
-    assert not [path for path in memory() - before if path.owner() in {"postgres", "nobody"}]
+    left = memory() - before  # some may be of an initdb that another test runs: those go with it
+    eventually(lambda: not left & memory(), 5)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")

@@ -84,8 +84,8 @@ def initialise(  # noqa: PLR0913 - initdb asks that many things
         os.chown(pwfile, account.uid, account.gid)
     argv = [str(binaries.where / "initdb"), "-D", str(draft), "-U", USER, "-E", "UTF8", *_locale(binaries)]
     argv += ["--auth=scram-sha-256", f"--pwfile={pwfile}", *([] if sync else THROW_AWAY)]
-    pid_file = draft / "postmaster.pid"  # initdb runs servers of its own, which leave shared memory when killed
-    watched.start(Launch(tuple(argv), plain_environment(draft), log, draft, account, signal.SIGKILL, pid_file=pid_file))
+    # SIGTERM: initdb lets the server that it runs at that moment end. Killed, that one leaves shared memory for ever.
+    watched.start(Launch(tuple(argv), plain_environment(draft), log, draft, account, signal.SIGTERM))
     importlib.import_module("psycopg")  # needed next: load it while initdb works
     status = watched.wait(INITDB_S)
     pwfile.unlink()

@@ -36,6 +36,7 @@ PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36  # linux/prctl.h
 IPC_RMID = 0
 SWEEP_S = 5.0
 REMOVE_S = 10.0
+WORKED_IN_S = 3.0
 IGNORED = (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGTSTP, signal.SIGPIPE)
 FOLDERS_LEFT = 3
 
@@ -155,7 +156,7 @@ class Watcher:
         deadline = time.monotonic() + seconds
         self.reap()
         while not reached() and (left := deadline - time.monotonic()) > 0:
-            self.turn(min(left, 0.5))
+            self.turn(min(left, 0.05))
         return reached()
 
     def reap(self) -> None:
@@ -226,7 +227,8 @@ class Watcher:
         self.reap()
         if self.server:
             os.kill(self.server, number)
-            self.until(lambda: not self.server, grace_s)
+            # Its children, too: one that initdb leaves behind ends when its input does, and tidies up if it may.
+            self.until(lambda: not self.server and self.childless, grace_s)
         if self.server:
             os.killpg(self.server, signal.SIGKILL)  # not reaped yet, so the group is surely ours
             self.until(lambda: not self.server, SWEEP_S)
@@ -254,6 +256,8 @@ class Watcher:
         """Remove a folder, again and again while something still writes to it."""
         import shutil  # noqa: PLC0415 - 8 ms that the start of a server must not wait for
 
+        # Whoever works in it has a watcher of its own, which ends it; a PostgreSQL whose files go first leaves memory.
+        self.until(lambda: not _worked_in(folder), WORKED_IN_S)
         deadline = time.monotonic() + REMOVE_S
         while True:
             if os.path.islink(folder):  # somebody put a link in its place: what it points to is not ours
@@ -309,6 +313,19 @@ def _children() -> list[int]:
             if parent == os.getpid():
                 found.append(int(name))
     return found
+
+
+def _worked_in(folder: str) -> bool:
+    """Whether a process that we may look at has its current folder there (Linux; elsewhere nobody is seen)."""
+    for name in os.listdir("/proc") if sys.platform == "linux" else ():
+        if name.isdigit():
+            try:
+                place = os.readlink(f"/proc/{name}/cwd")  # noqa: PTH115 - as above
+            except OSError:  # it ended while we looked, or is somebody else's
+                continue
+            if place == folder or place.startswith(folder + "/"):
+                return True
+    return False
 
 
 def _shared_memory(pid_file: str) -> int:
