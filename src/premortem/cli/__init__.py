@@ -12,5 +12,6 @@ def main() -> None:
     except ModuleNotFoundError as error:
         if error.name != "click":
             raise
-        sys.exit("premortem: the command line needs click, which is not installed; pip install 'premortem[cli]'")
+        sys.stderr.write("error: the command line needs click, which is not installed; pip install 'premortem[cli]'\n")
+        sys.exit(2)
     sys.exit(run())

@@ -94,15 +94,9 @@ def _failed(error: PremortemError | ModuleNotFoundError) -> int:
     return 2 if isinstance(error, ConfigurationError | MissingRequirementError) else 1
 
 
-_EXTRAS = {
-    "rich": "cli",
-    "psycopg": "retail",
-    "polars": "retail",
-    "fastexcel": "retail",
-    "pydantic_settings": "retail",
-    "jinja2": "lab",
-    "xlsxwriter": "lab",
-}
+_EXTRAS = {"rich": "cli"} | dict.fromkeys(
+    ("psycopg", "polars", "fastexcel", "pydantic_settings", "jinja2", "xlsxwriter"), "lab"
+)
 
 
 def _missing_extra(error: ModuleNotFoundError) -> MissingRequirementError:
