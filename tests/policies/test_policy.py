@@ -13,12 +13,14 @@ import pytest
 
 from premortem.errors import ConfigurationError
 from premortem.policies import (
+    AttemptTimeoutError,
     Bulkhead,
     BulkheadFullError,
     CircuitBreaker,
     CircuitOpenError,
     Consecutive,
     Deadline,
+    DeadlineExceededError,
     Fallback,
     Fixed,
     Policy,
@@ -26,6 +28,7 @@ from premortem.policies import (
     RejectedError,
     Retry,
     Timeout,
+    remaining_s,
 )
 from premortem.policies.breaker import CircuitBreakerLayer
 from premortem.policies.bulkhead import BulkheadLayer
@@ -391,3 +394,50 @@ def test_no_lock_is_held_while_the_function_runs(fused: bool) -> None:
     for thread in threads:
         thread.join()
     assert not together.broken  # all eight were inside at once, or the barrier would have broken
+
+
+def test_a_block_of_a_coroutine_is_interrupted_when_its_time_is_over() -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        policy = Policy("p", Deadline(5), Bulkhead(1), Timeout(0.05))
+        began = loop.time()
+        with pytest.raises(AttemptTimeoutError):
+            async with policy.block_async():
+                await asyncio.sleep(5)
+        assert loop.time() - began < 2
+        assert policy.layer(BulkheadLayer).snapshot().in_use == 0
+        async with policy.block_async():
+            left_s = remaining_s()
+            assert left_s is not None
+            assert 4 < left_s <= 5
+        assert remaining_s() is None
+
+    asyncio.run(main())
+
+
+def test_a_block_under_a_deadline_ends_with_it_and_a_cancellation_stays_one() -> None:
+    async def main() -> None:
+        with pytest.raises(DeadlineExceededError):
+            async with Policy("p", Deadline(0.05), Timeout(5)).block_async():
+                await asyncio.sleep(5)
+
+        async def wait() -> None:
+            async with Policy("p", Timeout(5)).block_async():
+                await asyncio.sleep(5)
+
+        task = asyncio.create_task(wait())
+        await asyncio.sleep(0.01)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(main())
+
+
+def test_what_has_to_call_cannot_guard_a_block_of_a_coroutine() -> None:
+    async def main() -> None:
+        with pytest.raises(ConfigurationError, match="retry cannot guard a block"):
+            async with Policy("p", Retry(on=Down)).block_async():
+                pass
+
+    asyncio.run(main())

@@ -11,6 +11,7 @@ all functions that the policy decorates share these layers and so their state. T
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol, runtime_checkable
 
 Call = Callable[..., Any]
@@ -61,6 +62,15 @@ class Wrapping(Protocol):
 
     def wrap_async(self, inner: AsyncCall) -> AsyncCall:
         """The layer around a coroutine function."""
+        ...
+
+
+@runtime_checkable
+class Limiting(Protocol):
+    """A wrapping that can stand around a block of a coroutine, too: it interrupts, and need not call again."""
+
+    def around_block(self) -> AbstractAsyncContextManager[None]:
+        """The layer around a block."""
         ...
 
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 import functools
 import inspect
 import warnings
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, ParamSpec, TypeVar, cast
 
@@ -24,12 +24,13 @@ from premortem.errors import ConfigurationError
 from premortem.policies import chain
 from premortem.policies import fused as fused_chain
 from premortem.policies.bypass import SWITCH
-from premortem.policies.layer import Admission, Layer, Spec
+from premortem.policies.layer import Admission, Layer, Limiting, Spec
 from premortem.policies.lint import PolicyOrderWarning, findings
 
 P = ParamSpec("P")
 R = TypeVar("R")
 L = TypeVar("L")
+Guard = Admission | Limiting
 
 
 class Policy:
@@ -80,25 +81,33 @@ class Policy:
 
     @contextmanager
     def block(self) -> Iterator[None]:
-        """What lets calls in, around a block of code."""
+        """What lets calls in, around a block of code. ConfigurationError for what has to call, as Retry does."""
         with _entered([] if SWITCH.off else self._admissions("a block")):
             yield
 
     @asynccontextmanager
     async def block_async(self) -> AsyncIterator[None]:
-        """The same in a coroutine."""
-        async with _entered_async([] if SWITCH.off else self._admissions("a block")):
+        """The same in a coroutine, where Timeout and Deadline can interrupt a block, too."""
+        guards: list[Guard] = []
+        for spec, layer in zip(self.specs, self.layers, strict=True):
+            if not isinstance(layer, Admission | Limiting):
+                raise self._cannot(spec, "a block")
+            guards.append(layer)
+        async with _entered_async([] if SWITCH.off else guards):
             yield
 
     def _admissions(self, what: str) -> list[Admission]:
         """All layers, if all of them can guard something that cannot be called twice."""
         for spec, layer in zip(self.specs, self.layers, strict=True):
             if not isinstance(layer, Admission):
-                raise ConfigurationError(
-                    f"policy {self.name!r}: {spec.kind} cannot guard {what}, which can neither be called again nor "
-                    "left from outside; use a Policy without it"
-                )
+                raise self._cannot(spec, what)
         return [layer for layer in self.layers if isinstance(layer, Admission)]
+
+    def _cannot(self, spec: Spec, what: str) -> ConfigurationError:
+        return ConfigurationError(
+            f"policy {self.name!r}: {spec.kind} cannot guard {what}, which can neither be called again nor left from "
+            "outside; use a Policy without it"
+        )
 
     def _around_generator(self, function: Callable[..., Any]) -> Callable[..., Any]:
         admissions = self._admissions("a generator")
@@ -141,11 +150,15 @@ def _entered(admissions: list[Admission]) -> Iterator[None]:
 
 
 @asynccontextmanager
-async def _entered_async(admissions: list[Admission]) -> AsyncIterator[None]:
-    if not admissions:
+async def _entered_async(guards: Sequence[Guard]) -> AsyncIterator[None]:
+    if not guards:
         yield
         return
-    first, rest = admissions[0], admissions[1:]
+    first, rest = guards[0], guards[1:]
+    if isinstance(first, Limiting):
+        async with first.around_block(), _entered_async(rest):
+            yield
+        return
     permit = await first.enter_async()
     try:
         async with _entered_async(rest):

@@ -11,6 +11,8 @@ Laws:
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import wraps
 from typing import Any, ClassVar
@@ -101,6 +103,10 @@ class TimeoutLayer:
         """The limit to write out around an await, for a chain that is one function."""
         return AsyncLimit(self.policy, self.spec.limit_s, AttemptTimeoutError, "policy.timeout")
 
+    def around_block(self) -> AbstractAsyncContextManager[None]:
+        """As `layer.Limiting`."""
+        return _limited_block(self.limit_async())
+
     def wrap_async(self, inner: AsyncCall) -> AsyncCall:
         """As `layer.Wrapping`."""
         limit, limit_s, clock = self.limit_async(), self.spec.limit_s, TIME
@@ -132,6 +138,19 @@ class TimeoutLayer:
             return result
 
         return limited
+
+
+@asynccontextmanager
+async def _limited_block(limit: AsyncLimit) -> AsyncIterator[None]:
+    """As the drivers below, around a block."""
+    key, calls = limit.enter()
+    try:
+        yield
+    except BaseException as error:
+        limit.failed(calls, key, error)
+        raise
+    if calls.pop(key, None) is None:
+        limit.late(key)
 
 
 class DeadlineLayer:
@@ -188,6 +207,18 @@ class DeadlineLayer:
     def limit_async(self) -> AsyncLimit:
         """The limit to write out around an await, for a chain that is one function."""
         return AsyncLimit(self.policy, self.spec.limit_s, DeadlineExceededError, "policy.deadline")
+
+    @asynccontextmanager
+    async def around_block(self) -> AsyncIterator[None]:
+        """As `layer.Limiting`."""
+        until = self.until()
+        limited = _limited_block(self.limit_async()) if self.spec.interrupt else nullcontext()
+        async with limited:
+            token = set_until(until)
+            try:
+                yield
+            finally:
+                reset_until(token)
 
     def wrap_async(self, inner: AsyncCall) -> AsyncCall:
         """As `layer.Wrapping`."""
