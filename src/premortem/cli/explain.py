@@ -10,7 +10,7 @@ import click
 
 from premortem.cli import runs, targets
 from premortem.errors import ConfigurationError
-from premortem.model import FailureMode, Proof, journal
+from premortem.model import FailureMode, Observation, Proof, journal
 from premortem.report import comparison, terminal
 
 _HEADINGS = ("cause", "effect", "fix", "prevention")
@@ -34,7 +34,7 @@ def command(target: str, *, as_json: bool) -> None:
     proof = _recorded(mode) or _proven_now(mode)
     if as_json:
         story = {heading: getattr(mode, heading) for heading in _HEADINGS}
-        sides = {"expected": str(proof.prediction), "actual": _said(proof, "broken"), "correct": _said(proof, "fixed")}
+        sides = {"expected": str(proof.prediction), "actual": _said(proof.broken), "correct": _said(proof.fixed)}
         click.echo(
             json.dumps({"name": mode.name, "title": mode.title, **story, "verdict": proof.verdict, **sides}, indent=2)
         )
@@ -68,6 +68,5 @@ def _proven_now(mode: FailureMode) -> Proof:
     return prove_now([mode]).proofs[0]
 
 
-def _said(proof: Proof, variant: str) -> str:
-    seen = proof.broken if variant == "broken" else proof.fixed
+def _said(seen: Observation) -> str:
     return str(seen.failure) if seen.failure else "survived"

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import click
 
 from premortem.cli import targets
 from premortem.errors import ConfigurationError
-from premortem.report import comparison
-
-_COLOURS = {"+": "green", "-": "red", "@": "cyan"}
+from premortem.report import comparison, terminal
 
 
 @click.command("show")
@@ -32,5 +31,4 @@ def command(target: str, *, as_json: bool) -> None:
         click.echo(json.dumps(record, indent=2))
         return
     click.secho(mode.title, bold=True)
-    for line in diff.splitlines():
-        click.secho(line, fg=_COLOURS.get(line[:1]))
+    terminal.console(sys.stdout).print(terminal.coloured_diff(diff), end="", soft_wrap=True)

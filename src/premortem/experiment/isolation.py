@@ -119,8 +119,8 @@ class IsolatingExecutor(Executor):
     """Runs every task in a process of its own, `jobs` at a time, within `limits`.
 
     `preload` names modules that the tasks will need, imported once; `on_start` hears each task's name when it begins,
-    in a thread of ours. Functions, arguments and results travel as
-    pickles. A task that raises gives its exception; one whose process dies gives WorkerDiedError with its name.
+    in a thread of ours. Functions, arguments and results travel as pickles. A task that raises gives its exception;
+    one whose process dies gives WorkerDiedError with its name.
     """
 
     jobs: int

@@ -37,7 +37,6 @@ STORY, STACK = "story.jsonl", "stack.txt"
 class Order:
     """What a worker is asked to play, and where: `folder` is its own, with nothing in it."""
 
-    name: str
     path: str
     variant: Variant
     seed: int

@@ -66,20 +66,13 @@ class Runner:
         folder = self.folder / f"{number:03}-{mode.slug}-{variant}"
         places = self.hosts.places(mode, f"{number:03}_{variant}")
         seed = derived_seed(self.seed, mode.name)
-        return Order(mode.name, mode.path, variant, seed, self.time_s, str(folder), places)
+        return Order(mode.path, variant, seed, self.time_s, str(folder), places)
 
     def _collect(self, future: IsolatedFuture[None], order: Order) -> Seen:
         """Read what one variant left, and clear it away. One that cannot be read spoils nobody else's proof."""
         folder, ending = Path(order.folder), future.ending
-        error = future.exception()
-        if error is not None and not isinstance(error, WorkerDiedError):
-            if ending.status is None:
-                raise error  # ours: its process never began
-            error = ConfigurationError(f"its process could not be played to the end: {type(error).__name__}: {error}")
         try:
-            if isinstance(error, ConfigurationError):
-                raise error
-            seen = observe(order.variant, read_story(folder / STORY), _stack(folder / STACK), ending)
+            seen = _observed(future, order.variant, folder)
         except ConfigurationError as flaw:
             observation = Observation(order.variant, flaw=f"{flaw}", output=ending.output, elapsed_s=ending.elapsed_s)
             seen = Seen(None, observation)
@@ -97,6 +90,16 @@ class Runner:
 
     def _command(self, mode: FailureMode) -> str:
         return f"premortem prove {shlex.quote(mode.path)} --seed {self.seed}"
+
+
+def _observed(future: IsolatedFuture[None], variant: Variant, folder: Path) -> Seen:
+    """What a variant showed. ConfigurationError where it left nothing that can be read."""
+    error = future.exception()
+    if error is not None and not isinstance(error, WorkerDiedError):
+        if future.ending.status is None:
+            raise error  # ours: its process never began
+        raise ConfigurationError(f"its process could not be played to the end: {type(error).__name__}: {error}")
+    return observe(variant, read_story(folder / STORY), _stack(folder / STACK), future.ending)
 
 
 def _stack(path: Path) -> str:

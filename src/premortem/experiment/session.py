@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import os
 import platform
-import random
 import secrets
 import tempfile
 from collections.abc import Sequence
@@ -50,7 +49,7 @@ class Plan:
 
     records: Path
     jobs: int = field(default_factory=lambda: os.cpu_count() or 1)
-    seed: int = field(default_factory=lambda: random.SystemRandom().randrange(2**32))
+    seed: int = field(default_factory=lambda: secrets.randbelow(2**32))
     time_s: float = 10.0
     memory_mib: int = 1024
 

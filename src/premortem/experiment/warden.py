@@ -15,6 +15,7 @@ import socket
 import sys
 import time
 import traceback
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -226,11 +227,11 @@ def _kill_with_group(pid: int) -> None:
         os.kill(pid, signal.SIGKILL)
 
 
-def _reap_all(note: object = None) -> None:
+def _reap_all(note: Callable[[int, int], None]) -> None:
+    """Bury every child that has died, and tell `note` its process id and wait status."""
     with suppress(ChildProcessError):
         while True:
             pid, status = os.waitpid(-1, os.WNOHANG)
             if not pid:
                 return
-            if callable(note):
-                note(pid, status)
+            note(pid, status)
