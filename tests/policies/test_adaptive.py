@@ -14,6 +14,8 @@ from premortem.policies.adaptive import AdaptiveConcurrency, AdaptiveConcurrency
 from premortem.policies.rejections import BulkheadFullError, CircuitOpenError
 from premortem.policies.timing import TIME
 
+Caller = Callable[..., Callable[[], Any]]
+
 
 class Passing:
     """A time that passes only when a test says so."""
@@ -181,17 +183,6 @@ def test_a_listener_that_fails_costs_no_permit(passing: Passing) -> None:
 
 @pytest.mark.parametrize("kind", ["sync", "async"])
 class TestCalls:
-    @staticmethod
-    def caller(kind: str, policy: Policy, function: Callable[[], Any]) -> Callable[[], Any]:
-        if kind == "sync":
-            return policy(function)
-
-        async def coroutine() -> Any:
-            return function()
-
-        guarded = policy(coroutine)
-        return lambda: asyncio.run(guarded())
-
     @pytest.mark.parametrize(
         ("error", "limit"),
         [
@@ -206,7 +197,7 @@ class TestCalls:
         ids=repr,
     )
     def test_what_a_call_says_about_the_limit(
-        self, kind: str, error: BaseException | None, limit: int, passing: Passing
+        self, caller: Caller, error: BaseException | None, limit: int, passing: Passing
     ) -> None:
         policy = Policy("p", AdaptiveConcurrency(Aimd(), initial=2, calls=1))
 
@@ -215,7 +206,7 @@ class TestCalls:
             if error is not None:
                 raise error
 
-        call = self.caller(kind, policy, work)
+        call = caller(policy, work)
         if error is None:
             call()
         else:
@@ -224,7 +215,7 @@ class TestCalls:
         snapshot = policy.layer(AdaptiveConcurrencyLayer).snapshot()
         assert (snapshot.limit, snapshot.in_use) == (limit, 0)
 
-    def test_what_an_inner_policy_rejects_is_no_drop_whatever_on_says(self, kind: str) -> None:
+    def test_what_an_inner_policy_rejects_is_no_drop_whatever_on_says(self, caller: Caller) -> None:
         policy = Policy("p", AdaptiveConcurrency(Aimd(), initial=2, calls=1, on=Exception))
 
         def work() -> None:
@@ -232,21 +223,21 @@ class TestCalls:
 
         policy.layer(AdaptiveConcurrencyLayer)._due = 0.0  # time for a decision
         with pytest.raises(CircuitOpenError):
-            self.caller(kind, policy, work)()
+            caller(policy, work)()
         assert policy.layer(AdaptiveConcurrencyLayer).snapshot().limit == 2
 
-    def test_a_full_one_says_so(self, kind: str) -> None:
+    def test_a_full_one_says_so(self, caller: Caller) -> None:
         policy = Policy("orders", AdaptiveConcurrency(initial=1))
         policy.layer(AdaptiveConcurrencyLayer).enter()
         with pytest.raises(BulkheadFullError, match="'orders': all 1 permits are taken"):
-            self.caller(kind, policy, lambda: None)()
+            caller(policy, lambda: None)()
 
-    def test_it_waits_where_it_is_told_to(self, kind: str) -> None:
+    def test_it_waits_where_it_is_told_to(self, caller: Caller) -> None:
         policy = Policy("p", AdaptiveConcurrency(initial=1, wait_s=30))
         layer = policy.layer(AdaptiveConcurrencyLayer)
         permit = layer.enter()
         threading.Timer(0.05, layer.leave, (permit, None)).start()
-        assert self.caller(kind, policy, lambda: "in")() == "in"
+        assert caller(policy, lambda: "in")() == "in"
 
 
 def test_hammering_threads_lose_no_permit_while_the_limit_changes() -> None:

@@ -22,6 +22,8 @@ from premortem.policies.permits import Permits, PermitsSnapshot
 from premortem.policies.rejections import BulkheadFullError
 from premortem.policies.timing import TIME
 
+Caller = Callable[..., Callable[[], Any]]
+
 PATIENCE_S = 30
 
 
@@ -358,29 +360,18 @@ def test_an_interrupted_thread_leaves_the_queue(passing: Passing) -> None:
 
 @pytest.mark.parametrize("kind", ["sync", "async"])
 class TestCalls:
-    @staticmethod
-    def caller(kind: str, policy: Policy, function: Callable[[], Any]) -> Callable[[], Any]:
-        if kind == "sync":
-            return policy(function)
-
-        async def coroutine() -> Any:
-            return function()
-
-        guarded = policy(coroutine)
-        return lambda: asyncio.run(guarded())
-
-    def test_a_full_bulkhead_says_so(self, kind: str) -> None:
+    def test_a_full_bulkhead_says_so(self, caller: Caller) -> None:
         seen: list[events.Event] = []
         policy = Policy("orders", Bulkhead(1))
         policy.layer(BulkheadLayer).enter()
         with events.listening(seen.append), pytest.raises(BulkheadFullError, match="'orders': all 1 permits are taken"):
-            self.caller(kind, policy, lambda: None)()
+            caller(policy, lambda: None)()
         assert [(event.name, event.fields) for event in seen] == [
             ("policy.bulkhead_full", (("policy", "orders"), ("limit", 1), ("waiting", 0), ("wait_s", 0.0)))
         ]
 
     @pytest.mark.parametrize("error", [None, ValueError, KeyboardInterrupt, SystemExit, asyncio.CancelledError])
-    def test_every_end_gives_the_permit_back(self, kind: str, error: type[BaseException] | None) -> None:
+    def test_every_end_gives_the_permit_back(self, caller: Caller, error: type[BaseException] | None) -> None:
         policy = Policy("p", Bulkhead(1))
 
         def work() -> str:
@@ -389,7 +380,7 @@ class TestCalls:
                 raise error
             return "done"
 
-        call = self.caller(kind, policy, work)
+        call = caller(policy, work)
         for _ in range(3):
             if error is None:
                 assert call() == "done"
@@ -398,18 +389,18 @@ class TestCalls:
                     call()
         assert policy.layer(BulkheadLayer).snapshot().in_use == 0
 
-    def test_happy_calls_say_nothing(self, kind: str) -> None:
+    def test_happy_calls_say_nothing(self, caller: Caller) -> None:
         seen: list[events.Event] = []
         with events.listening(seen.append):
-            self.caller(kind, Policy("p", Bulkhead(1)), lambda: None)()
+            caller(Policy("p", Bulkhead(1)), lambda: None)()
         assert seen == []
 
-    def test_a_waiting_call_gets_in(self, kind: str) -> None:
+    def test_a_waiting_call_gets_in(self, caller: Caller) -> None:
         policy = Policy("p", Bulkhead(1, wait_s=PATIENCE_S))
         layer = policy.layer(BulkheadLayer)
         layer.enter()
         done: list[str] = []
-        thread = threading.Thread(target=lambda: done.append(self.caller(kind, policy, lambda: "in")()), daemon=True)
+        thread = threading.Thread(target=lambda: done.append(caller(policy, lambda: "in")()), daemon=True)
         thread.start()
         until(lambda: layer.snapshot().waiting)
         layer.leave(None, None)

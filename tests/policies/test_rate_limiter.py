@@ -17,6 +17,8 @@ from premortem.policies.rate_limiter import RateLimiter, RateLimiterLayer
 from premortem.policies.rejections import RateLimitedError
 from premortem.policies.timing import TIME
 
+Caller = Callable[..., Callable[[], Any]]
+
 CALM_S = 1e-6  # what rounding may cost or give
 
 
@@ -285,20 +287,9 @@ def test_two_that_find_the_lease_empty_do_not_fill_it_twice(passing: Passing, mo
 
 @pytest.mark.parametrize("kind", ["sync", "async"])
 class TestCalls:
-    @staticmethod
-    def caller(kind: str, policy: Policy, function: Callable[[], Any] = lambda: None) -> Callable[[], Any]:
-        if kind == "sync":
-            return policy(function)
-
-        async def coroutine() -> Any:
-            return function()
-
-        guarded = policy(coroutine)
-        return lambda: asyncio.run(guarded())
-
-    def test_what_is_too_much_is_rejected_with_the_seconds_to_wait(self, kind: str, passing: Passing) -> None:
+    def test_what_is_too_much_is_rejected_with_the_seconds_to_wait(self, caller: Caller, passing: Passing) -> None:
         seen: list[events.Event] = []
-        call = self.caller(kind, Policy("orders", RateLimiter(2, per_s=10, burst=1)))
+        call = caller(Policy("orders", RateLimiter(2, per_s=10, burst=1)))
         with events.listening(seen.append):
             call()
             assert seen == []
@@ -310,22 +301,22 @@ class TestCalls:
         assert [event.name for event in seen] == ["policy.rate_limited"]
         assert [name for name, _ in seen[0].fields] == ["policy", "wait_s", "limit_s"]
 
-    def test_what_comes_in_time_waits_its_turn(self, kind: str, passing: Passing) -> None:
-        call = self.caller(kind, Policy("p", RateLimiter(10, burst=1, wait_s=0.1)))
+    def test_what_comes_in_time_waits_its_turn(self, caller: Caller, passing: Passing) -> None:
+        call = caller(Policy("p", RateLimiter(10, burst=1, wait_s=0.1)))
         for _ in range(4):
             call()
         assert passing.waits == pytest.approx([0.1] * 3)
 
-    def test_the_wait_limit_is_exact(self, kind: str, passing: Passing) -> None:
-        call = self.caller(kind, Policy("p", RateLimiter(10, burst=1, wait_s=0.0999)))
+    def test_the_wait_limit_is_exact(self, caller: Caller, passing: Passing) -> None:
+        call = caller(Policy("p", RateLimiter(10, burst=1, wait_s=0.0999)))
         call()
         with pytest.raises(RateLimitedError):
             call()
         passing.now += 0.0002
         call()
 
-    def test_a_deadline_shortens_the_wait(self, kind: str, passing: Passing) -> None:
-        call = self.caller(kind, Policy("p", RateLimiter(1, wait_s=60)))
+    def test_a_deadline_shortens_the_wait(self, caller: Caller, passing: Passing) -> None:
+        call = caller(Policy("p", RateLimiter(1, wait_s=60)))
         call()
         token = ambient.set_until(passing.now + 0.5)
         try:
@@ -337,12 +328,12 @@ class TestCalls:
 
     @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, asyncio.CancelledError])
     def test_errors_pass_through_and_cost_their_token(
-        self, kind: str, error: type[BaseException], passing: Passing
+        self, caller: Caller, error: type[BaseException], passing: Passing
     ) -> None:
         def fail() -> None:
             raise error
 
-        call = self.caller(kind, Policy("p", RateLimiter(1)), fail)
+        call = caller(Policy("p", RateLimiter(1)), fail)
         with pytest.raises(error):
             call()
         with pytest.raises(RateLimitedError):

@@ -16,6 +16,8 @@ from premortem.policies.rejections import CircuitOpenError, OverloadedError
 from premortem.policies.shedding import LoadShedder, LoadShedderLayer, LoadSnapshot, Throttle
 from premortem.policies.timing import TIME
 
+Caller = Callable[..., Callable[[], Any]]
+
 
 class Passing:
     """A time that passes only when a test says so."""
@@ -213,17 +215,6 @@ def test_what_is_shed_is_taken_from_below(passing: Passing) -> None:
 
 @pytest.mark.parametrize("kind", ["sync", "async"])
 class TestCalls:
-    @staticmethod
-    def caller(kind: str, policy: Policy, function: Callable[[], Any]) -> Callable[[], Any]:
-        if kind == "sync":
-            return policy(function)
-
-        async def coroutine() -> Any:
-            return function()
-
-        guarded = policy(coroutine)
-        return lambda: asyncio.run(guarded())
-
     @pytest.mark.parametrize(
         ("error", "counted"),
         [
@@ -238,14 +229,14 @@ class TestCalls:
         ],
         ids=repr,
     )
-    def test_what_counts(self, kind: str, error: BaseException | None, counted: tuple[int, int]) -> None:
+    def test_what_counts(self, caller: Caller, error: BaseException | None, counted: tuple[int, int]) -> None:
         policy = Policy("p", LoadShedder())
 
         def work() -> None:
             if error is not None:
                 raise error
 
-        call = self.caller(kind, policy, work)
+        call = caller(policy, work)
         if error is None:
             call()
         else:
@@ -254,13 +245,13 @@ class TestCalls:
         now = policy.layer(LoadShedderLayer).snapshot()
         assert (now.requests, now.accepts) == counted
 
-    def test_a_shed_call_says_why_and_counts_as_a_request(self, kind: str) -> None:
+    def test_a_shed_call_says_why_and_counts_as_a_request(self, caller: Caller) -> None:
         policy = Policy("orders", LoadShedder(most=1.0))
         layer, seen = policy.layer(LoadShedderLayer), list[events.Event]()
         for _ in range(99):
             layer.throttle.refuse(0)
         layer.random.random = lambda: 0.5  # type: ignore[method-assign]
-        call = self.caller(kind, policy, lambda: None)
+        call = caller(policy, lambda: None)
         call()  # critical: not before all that is sheddable is shed
         with (
             events.listening(seen.append),
