@@ -65,6 +65,7 @@ def test_one_that_failed_tells_it_all() -> None:
         (Ending(exceeded="time", elapsed_s=10.04), "", "hung", "did not come back within 10.0 s"),
         (Ending(-9, "time", elapsed_s=3.0), STACK, "hung", "within 3.0 s, standing at query_timeout.py:33 in fixed"),
         (Ending(-signal.SIGALRM, elapsed_s=9.0), STACK, "hung", "within 2 s, standing at query_timeout.py:33 in fixed"),
+        (Ending(-signal.SIGALRM, elapsed_s=2.1), "", "hung", "did not come back within 2 s"),
         (Ending(-signal.SIGALRM), "", "died", "died: killed by SIGALRM"),
         (Ending(exceeded="memory", peak_bytes=600 << 20), "", "exhausted", "ran out of memory: 600 MiB at the peak"),
         (Ending(exceeded="processes"), "", "exhausted", "ran out of processes"),

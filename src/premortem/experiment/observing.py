@@ -79,7 +79,9 @@ def _cut_off(story: tuple[Told, ...], stack: str, ending: Ending, after_s: float
     where = _where_it_stood(stack)
     if ending.exceeded in ("memory", "processes"):
         return Failure("exhausted", ending.exceeded, f"{ending.peak_bytes >> 20} MiB at the peak", where=where, who=who)
-    if ending.exceeded == "time" or (stack and ending.status == -signal.SIGALRM):
+    # Where the signal meets a thread that is just being born or dying, the watch has no stack to write down.
+    watch_struck = bool(stack) or (after_s is not None and ending.elapsed_s >= after_s)
+    if ending.exceeded == "time" or (watch_struck and ending.status == -signal.SIGALRM):
         limit = (
             f"{after_s:g}" if after_s is not None and in_subject and not ending.exceeded else f"{ending.elapsed_s:.1f}"
         )

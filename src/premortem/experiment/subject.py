@@ -23,9 +23,10 @@ class HangWatch:
     """Ends the process when a call takes longer than `after_s` seconds or all of it `time_s`, and says where it stood.
 
     A timer of the kernel sends SIGALRM; the handler is C code that needs no interpreter lock (faulthandler), so it
-    sees calls that hang inside a driver as well. It writes down the main thread, which is the one that the signal is
-    delivered to, and lets the signal do what it does by default: end the process. (`dump_traceback_later` walks over
-    all threads from one of its own, and crashes on those that come and go meanwhile.) The warden ends what blocks it.
+    sees calls that hang inside a driver as well. It writes down the thread that the signal is delivered to (the main
+    one, save for rare races), and lets the signal do what it does by default: end the process.
+    (`dump_traceback_later` walks over all threads from one of its own, and crashes on those that come and go
+    meanwhile.) The warden ends what blocks it.
     """
 
     stack: Path
