@@ -8,6 +8,7 @@ from pathlib import Path
 PACKAGE = Path(__file__).parent.parent / "src" / "premortem"
 LAYERS = (
     "cli",
+    "pytest_plugin",
     "museum",
     "experiment",
     "report",

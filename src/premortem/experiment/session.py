@@ -7,8 +7,8 @@ import os
 import platform
 import secrets
 import tempfile
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
@@ -84,8 +84,7 @@ def carry_out(modes: Sequence[FailureMode], plan: Plan, audience: Audience, cloc
         journal = JournalWriter(stream, head)
         ended, facts = "complete", tuple[Fact, ...]()
         try:
-            with ExitStack() as stack:
-                hosts, runner = _assemble(stack, plan, audience)
+            with assembled(plan, audience) as (hosts, runner):
                 for proof in runner.run(modes):
                     proofs.append(proof)
                     journal.proof(proof)
@@ -116,21 +115,23 @@ def _new_folder(records: Path, name: str) -> Path:
     raise AssertionError("count() does not end")
 
 
-def _assemble(stack: ExitStack, plan: Plan, audience: Audience) -> tuple[ServerHosts, Runner]:
-    """Everything that a run holds, in the order in which it must be let go."""
+@contextmanager
+def assembled(plan: Plan, audience: Audience) -> Iterator[tuple[ServerHosts, Runner]]:
+    """Everything that a run holds, for the block; let go in the order in which it must be."""
     scratch = Path(tempfile.gettempdir(), f"premortem-{secrets.token_hex(8)}")
-    stack.enter_context(Watched([scratch], name="scratch"))  # before it is there: a kill in between would leave it
-    scratch.mkdir(mode=0o700)
-    scratch.chmod(0o711)  # ours; a database server's own user has to get to its folder in it, and see nothing else
-    executor = IsolatingExecutor(
-        plan.jobs,
-        Limits(time_s=plan.time_s, memory_bytes=plan.memory_mib * MIB),
-        PRELOAD,
-        on_start=lambda task: audience.started(mode_of(task)),
-    )
-    hosts = ServerHosts(stack.enter_context(Servers(scratch)))
-    stack.callback(executor.shutdown, wait=True, cancel_futures=True)
-    return hosts, Runner(scratch, plan.seed, plan.time_s, executor, hosts)
+    with ExitStack() as stack:
+        stack.enter_context(Watched([scratch], name="scratch"))  # before it is there: a kill in between would leave it
+        scratch.mkdir(mode=0o700)
+        scratch.chmod(0o711)  # ours; a database server's own user has to get to its folder in it, and see nothing else
+        executor = IsolatingExecutor(
+            plan.jobs,
+            Limits(time_s=plan.time_s, memory_bytes=plan.memory_mib * MIB),
+            PRELOAD,
+            on_start=lambda task: audience.started(mode_of(task)),
+        )
+        hosts = ServerHosts(stack.enter_context(Servers(scratch)))
+        stack.callback(executor.shutdown, wait=True, cancel_futures=True)
+        yield hosts, Runner(scratch, plan.seed, plan.time_s, executor, hosts)
 
 
 def _facts() -> tuple[Fact, ...]:
