@@ -1,11 +1,13 @@
-"""Faults of files: gone, cut short, overwritten, rows and columns that changed upstream."""
+"""Faults of files: gone, cut short, overwritten, rows and columns that changed upstream.
+
+With a journal they are leased (`premortem.faults.lease`): the file comes back even if this process is killed.
+"""
 
 from __future__ import annotations
 
 import csv
 import io
 import os
-import shutil
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,16 +15,25 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from premortem.errors import FaultError
+from premortem.faults.lease import TTL_S, leased
+from premortem.faults.lease_journal import COPIES, folder_of
 from premortem.faults.strike import inside, lifted, struck
+from premortem.faults.undo import PutBack, put_back
 
 Rows = list[list[str]]
 
 
 @dataclass(frozen=True, slots=True)
 class Files:
-    """Strikes files below `folder`, and puts them back as they were."""
+    """Strikes files below `folder`, and puts them back as they were.
+
+    `journal` is the folder of the write-ahead journal that lets them come back when this process is killed in between;
+    then a fault lasts `ttl_s` seconds at most. Without it, they come back at the end of the block alone.
+    """
 
     folder: Path
+    journal: Path | None = None
+    ttl_s: float = TTL_S
 
     @contextmanager
     def removed(self, path: Path) -> Iterator[None]:
@@ -96,33 +107,37 @@ class Files:
     def _changed(self, fault: str, path: Path, change: Callable[[Path], object], what: str) -> Iterator[None]:
         """The frame of every fault here: keep the content, change it, say so, put it back."""
         target = self._target(path)
-        before, mode = target.read_bytes(), stat.S_IMODE(target.stat().st_mode)
+        before = target.read_bytes()
         try:
-            change(target)
-            if target.is_file() and target.read_bytes() == before:
-                raise FaultError(f"{path}: is what it was before it was {fault}, so nothing was struck; strike harder")
-            struck(fault, f"{path.name}: {what}")
-            yield
+            with self._coming_back(target, f"{path.name}: {fault}"):
+                change(target)
+                if target.is_file() and target.read_bytes() == before:
+                    raise FaultError(
+                        f"{path}: is what it was before it was {fault}, so nothing was struck; strike harder"
+                    )
+                struck(fault, f"{path.name}: {what}")
+                yield
         finally:
-            self._put_back(target, before, mode)
             lifted(fault, path.name)
+
+    @contextmanager
+    def _coming_back(self, target: Path, what: str) -> Iterator[None]:
+        if self.journal is None:
+            content, mode = target.read_bytes(), stat.S_IMODE(target.stat().st_mode)
+            try:
+                yield
+            finally:
+                put_back(target, self.folder, content, mode)
+        else:
+            undo = PutBack.keep(target, self.folder, folder_of(self.journal) / COPIES)
+            with leased(undo, what=what, ttl_s=self.ttl_s, journal=self.journal):
+                yield
 
     def _target(self, path: Path) -> Path:
         target = inside(self.folder, path)
         if not target.is_file():
             raise FaultError(f"{path}: there is no such file to strike; write it before the fault is put in")
         return target
-
-    def _put_back(self, target: Path, content: bytes, mode: int) -> None:
-        """As it was, whatever was made of it meanwhile; through no link, for what that points to is not ours."""
-        if target.is_symlink():
-            target.unlink()
-        elif target.is_dir():
-            shutil.rmtree(target)
-        inside(self.folder, target)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(content)
-        target.chmod(mode)
 
 
 def _column(path: Path, rows: Rows, column: str) -> int:
