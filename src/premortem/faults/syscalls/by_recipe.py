@@ -1,8 +1,8 @@
 """A recipe of the world "syscall" as decisions: `syscall:fsync#2=EIO`, `syscall:write orders.db#4+=short`.
 
 WHAT is a call, or a call and its target, or `*` for any call. The effect is an errno's name, `kill` (also when none is
-given), `kill all` (the whole family at once), `short`, `drop`, `sever`, or `delay 0.5` (seconds). Law: on a connection an
-errno that says that it is broken breaks it, too.
+given), `kill all` (the whole family at once), `short`, `drop`, `sever`, or `delay 0.5` (seconds). Law: on a connection
+an errno that says that it is broken breaks it, too.
 """
 
 from __future__ import annotations
@@ -67,10 +67,8 @@ def decide_by(recipe: Recipe) -> ByRecipe:
     call = OTHER_NAMES.get(name, name)
     if call not in NAMES | {ANY, "rmdir"}:
         near = difflib.get_close_matches(name, NAMES, 1)
-        raise ConfigurationError(
-            f"{recipe}: {name!r} is no call that is watched; "
-            + (f"did you mean {near[0]}?" if near else f"write {ANY}")
-        )
+        way_out = f"did you mean {near[0]}?" if near else f"write {ANY} for any"
+        raise ConfigurationError(f"{recipe}: {name!r} is no call that is watched; {way_out}")
     return ByRecipe(recipe, call, target.strip(), _decision(recipe))
 
 

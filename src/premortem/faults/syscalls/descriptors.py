@@ -70,7 +70,7 @@ class Descriptors:
         if not path.startswith("/"):
             here = folder is None or folder & 0xFFFFFFFF == AT_FDCWD
             try:
-                start = os.readlink(f"/proc/{thread}/cwd") if here else self.link(thread, folder or 0)
+                start = str(Path(f"/proc/{thread}/cwd").readlink()) if here else self.link(thread, folder or 0)
             except OSError:
                 return ""
             path = f"{start}/{path}"
