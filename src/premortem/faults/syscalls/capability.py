@@ -51,7 +51,8 @@ def _tried() -> str:
             raise SystemExit(4)
 
         def decide(operation: Operation) -> Decision:
-            return {"fsync": Fail(_ENOSPC), "write": Short()}.get(operation.call, GO)
+            effects: dict[str, Decision] = {"fsync": Fail(_ENOSPC), "write": Short()}
+            return effects.get(operation.call, GO)
 
         try:
             ended = run(trial, decide, watch=("file",), time_s=_TRIAL_S, folder=Path(folder))

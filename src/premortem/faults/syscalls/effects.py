@@ -74,7 +74,7 @@ def can_strike(decision: Decision, operation: Operation) -> bool:
     return True
 
 
-def carry_out(decision: Decision, waiting: Waiting) -> Answer | None:
+def carry_out(decision: Decision, waiting: Waiting) -> Answer | None:  # noqa: PLR0911 - a table of seven decisions
     """Do it, and say what to answer; None: nobody is left to be answered. FaultError where it cannot be done."""
     if not can_strike(decision, waiting.operation):
         raise FaultError(

@@ -98,8 +98,8 @@ def _listener(ours: socket.socket) -> int:
     word, descriptors, _, _ = socket.recv_fds(ours, 4096, 1)
     if not descriptors:
         raise FaultError(
-            f"{word.decode() or 'the process ended before it could be watched'}; run `premortem doctor` to see what this"
-            " machine allows"
+            f"{word.decode() or 'the process ended before it could be watched'}; run `premortem doctor` to see what"
+            " this machine allows"
         )
     os.set_inheritable(descriptors[0], False)
     ours.sendall(b"+")

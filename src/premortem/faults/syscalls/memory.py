@@ -69,6 +69,8 @@ def message(thread: int, address: int) -> list[tuple[int, int]]:
 
 def gather(thread: int, pieces: list[tuple[int, int]], most: int = _MOST_BYTES) -> bytes:
     """The bytes of `pieces`, one after the other, `most` of them."""
+    if len(pieces) == 1:
+        return read(thread, pieces[0][0], min(pieces[0][1], most))
     whole = bytearray()
     for address, count in pieces:
         whole += read(thread, address, min(count, most - len(whole)))

@@ -1,7 +1,8 @@
 """From a notification of the kernel to an `Operation`: what the program is about to do, to what.
 
 Other threads of the program may change what is pointed at between our look and the call itself (seccomp_unotify(2)
-warns of it). That forbids this mechanism for security; for testing a program that does not cheat itself it does not matter.
+warns of it). That forbids this mechanism for security; for testing a program that does not cheat itself it does not
+matter.
 """
 
 from __future__ import annotations
@@ -9,16 +10,18 @@ from __future__ import annotations
 import os
 from collections import Counter
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from premortem.faults.syscalls import memory
-from premortem.faults.syscalls.calls import READS, WRITES, Call
+from premortem.faults.syscalls.calls import READS, SENDS, WRITES, Call
 from premortem.faults.syscalls.descriptors import Descriptors
 from premortem.faults.syscalls.operations import Kind, Operation
 
 AT_REMOVEDIR = 0x200
+_INFO_BYTES = 128  # its first two lines
 _FOLLOWED = frozenset({"open", "truncate"})
+_WITH_BYTES = WRITES | SENDS
 
 Arguments = tuple[int, int, int, int, int, int]
 
@@ -60,15 +63,9 @@ class Reader:
             kind, target = self.descriptors.named(link, thread, descriptor)
         if not self.counts_at(call, kind):
             return None
-        operation = Operation(
-            *self._next(call.name),
-            target,
-            self._size(thread, call, arguments),
-            self.descriptors.ordinal(thread),
-            kind,
-            descriptor,
-        )
-        return self._recorded(operation, thread, call, arguments) if self.record else operation
+        size, ordinal = self._size(thread, call, arguments), self.descriptors.ordinal(thread)
+        flags, offset, data = self._recorded(thread, call, arguments, kind) if self.record else (0, None, b"")
+        return Operation(*self._next(call.name), target, size, ordinal, kind, descriptor, "", flags, offset, data)
 
     def _of_path(self, thread: int, call: Call, arguments: Arguments) -> Operation | None:
         path = self._path(thread, arguments, call.folder, call.path, follow=call.name in _FOLLOWED)
@@ -120,19 +117,21 @@ class Reader:
             return arguments[call.length]
         return arguments[call.count] if call.count is not None and call.address is None else None
 
-    def _recorded(self, operation: Operation, thread: int, call: Call, arguments: Arguments) -> Operation:
-        """With the bytes, and where they go."""
-        if operation.kind != "file":
-            data = memory.gather(thread, pieces(thread, call, arguments)) if call.name not in READS else b""
-            return replace(operation, data=data)
-        position, flags = opened(thread, operation.descriptor)
+    def _recorded(self, thread: int, call: Call, arguments: Arguments, kind: Kind) -> tuple[int, int | None, bytes]:
+        """The flags, where the bytes go, and the bytes."""
+        data = self._data(thread, call, arguments)
+        if kind != "file":
+            return 0, None, data
+        assert call.descriptor is not None
+        descriptor = arguments[call.descriptor]
+        position, flags = opened(thread, descriptor)
         offset = self._offset(thread, call, arguments, position)
-        if call.name in WRITES and flags & os.O_APPEND:
+        if flags & os.O_APPEND and call.name in WRITES:
             with suppress(OSError):
-                offset = Path(f"/proc/{thread}/fd/{operation.descriptor}").stat().st_size
+                offset = Path(f"/proc/{thread}/fd/{descriptor}").stat().st_size
         if call.flags is not None:
             flags = arguments[call.flags] & 0xFFFFFFFF
-        return replace(operation, offset=offset, flags=flags, data=self._data(thread, call, arguments))
+        return flags, offset, data
 
     def _offset(self, thread: int, call: Call, arguments: Arguments, position: int) -> int:
         if call.offset is None:
@@ -142,7 +141,7 @@ class Reader:
         return position if arguments[call.offset] == 0xFFFFFFFFFFFFFFFF else arguments[call.offset]  # noqa: PLR2004 - -1
 
     def _data(self, thread: int, call: Call, arguments: Arguments) -> bytes:
-        if call.name not in WRITES:
+        if call.name not in _WITH_BYTES:
             return b""
         if call.source is None:
             return memory.gather(thread, pieces(thread, call, arguments))
@@ -185,7 +184,13 @@ def pieces(thread: int, call: Call, arguments: Arguments) -> list[tuple[int, int
 def opened(thread: int, descriptor: int) -> tuple[int, int]:
     """The position in an open file, in bytes, and the flags that it is open with; (0, 0) where that is not known."""
     try:
-        lines = Path(f"/proc/{thread}/fdinfo/{descriptor}").read_bytes().split(b"\n", 2)
-        return int(lines[0].split()[1]), int(lines[1].split()[1], 8)
+        info = os.open(f"/proc/{thread}/fdinfo/{descriptor}", os.O_RDONLY)
+    except OSError:
+        return 0, 0
+    try:
+        words = os.read(info, _INFO_BYTES).split(None, 4)  # pos: N flags: OCTAL
+        return int(words[1]), int(words[3], 8)
     except (OSError, IndexError, ValueError):
         return 0, 0
+    finally:
+        os.close(info)

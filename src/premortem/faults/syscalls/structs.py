@@ -50,7 +50,7 @@ def _syscall(what: str, number: int, *arguments: object) -> int:
 
 
 def prctl(option: int, value: int) -> None:
-    """prctl(2). OSError."""
+    """Set one property of this process. OSError."""
     words = [ctypes.c_ulong(word) for word in (value, 0, 0, 0)]
     _checked(int(_c.prctl(ctypes.c_int(option), *words)), f"prctl {option}")
 

@@ -1,7 +1,8 @@
 """The supervisor's loop: every watched call of a program waits until it is decided upon here.
 
-Take a notification, read what it is about, decide, answer: two requests to the kernel, one poll and one readlink for a
-clean call. Laws: it never waits without a deadline; a decision is told as a strike only when the kernel took the answer.
+Take a notification, read what it is about, decide, answer: two requests to the kernel, one poll and one readlink for
+a clean call. Laws: it never waits without a deadline; a decision is told as a strike only when the kernel took the
+answer.
 """
 
 from __future__ import annotations
