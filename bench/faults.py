@@ -24,6 +24,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent.parent))  # started by its path: its own modules are `bench.*`
 
 from bench import faults_proxies as measured
+from bench.faults_calls import calls
 from bench.faults_load import Load
 from bench.faults_postgres import postgres
 from bench.faults_proxies import Bench, Part, failed, proxies, say
@@ -36,6 +37,7 @@ PARTS: dict[str, Callable[[Bench], Part]] = {
     "latency": measured.latency,
     "memory": measured.memory,
     "postgres": postgres,
+    "calls": calls,
 }
 ROUNDS, QUICK_ROUNDS, QUICK_SIZE = 11, 3, 0.4
 DESCRIPTORS = 8192
@@ -49,8 +51,8 @@ def who() -> str:
         said = " ".join((proxy.__doc__ or "").split())
         lines.append(f"- **{proxy.NAME}**{version}: {said}")
     lines.append(
-        "- **Toxiproxy** f48fd7f (2026-05-18, built from source, logging errors only): quoted. Measured in November "
-        "2026 on a machine of the same kind with the same kind of load; its ratios are to the direct connection of that day."
+        "- **Toxiproxy** f48fd7f (2026-05-18, built from source, logging errors only): measured in November 2026 "
+        "on a machine of the same kind with the same kind of load; its ratios are to the direct connection of that day."
     )
     return "\n".join(lines)
 

@@ -58,10 +58,6 @@ class Load:
                 raise RuntimeError(f"{count} connections could not be opened: {self._log.read_text()[-500:]}")
             yield
 
-    def writes_command(self, path: Path, count: int) -> list[str]:
-        """A program that writes 64 bytes so often, and prints nanoseconds a write."""
-        return [*self._command, "writes", str(path), str(count)]
-
     def _run(self, *words: object) -> str:
         command = [*self._command, *map(str, words)]
         ended = subprocess.run(command, check=False, capture_output=True, text=True, timeout=TOO_LONG_S)

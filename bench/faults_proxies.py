@@ -68,6 +68,7 @@ def start_all(stack: ExitStack, table: Table, wanted: Sequence[tuple[str, Proxy,
     """Each by the name of its row; those that are not here or do not start are noted with their reason."""
     up = {}
     for name, proxy, at in wanted:
+        table.names.append(name)
         if why_not := proxy.why_not():
             table.note(name, why_not)
             continue

@@ -35,6 +35,7 @@ class Table:
     """A row a proxy, a column a figure, a value a round; `notes` say why a row has no figures."""
 
     columns: Sequence[Column]
+    names: list[str] = field(default_factory=list)
     _values: dict[tuple[str, str], list[float]] = field(default_factory=lambda: defaultdict(list))
     notes: dict[str, str] = field(default_factory=dict)
 
@@ -57,8 +58,8 @@ class Table:
         return [one / other for one, other in pairs]
 
     def rows(self) -> list[str]:
-        """Those that were measured, and those that could not be."""
-        return list(dict.fromkeys([*(row for row, _ in self._values), *self.notes]))
+        """Those that were measured, and those that could not be, in the order of `names`."""
+        return list(dict.fromkeys([*self.names, *(row for row, _ in self._values), *self.notes]))
 
     def goal(self, claim: str, title: str, bar: float) -> str:
         """A line: our ratio in a column beside its bar, and the peers' of the same run, the best first."""

@@ -5,15 +5,12 @@
    load ping PORT COUNT         64 bytes there and back, one after the other; prints a line of nanoseconds each
    load connects PORT S WORKERS connect, one byte each way, close, over and over; prints connections a second
    load hold PORT COUNT         as many open connections, each after 64 bytes both ways; prints `open`, ends with its input
-   load writes PATH COUNT       64-byte writes to a file; prints nanoseconds a write
 
    A connection says with its first byte what it wants: `s` and eight bytes of length to be swallowed and acknowledged;
    any other byte to be echoed, that one included. One thread a connection. `load.py` does the same in Python. */
 
 #define _GNU_SOURCE
 #include <arpa/inet.h>
-#include <errno.h>
-#include <fcntl.h>
 #include <netinet/tcp.h>
 #include <pthread.h>
 #include <signal.h>
@@ -212,16 +209,6 @@ static void hold(int port, int count) {
     while (read(0, data, sizeof data) > 0) continue;
 }
 
-static void writes(const char *path, int count) {
-    char data[PING] = {0};
-    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
-    if (fd < 0) die("open");
-    int64_t began = now_ns();
-    for (int i = 0; i < count; i++)
-        if (write(fd, data, PING) != PING) die("write");
-    printf("%.1f\n", (double)(now_ns() - began) / count);
-}
-
 int main(int argc, char **argv) {
     const char *what = argc > 2 ? argv[1] : "";
     if (!strcmp(what, "serve")) serve(atoi(argv[2]));
@@ -229,7 +216,6 @@ int main(int argc, char **argv) {
     else if (!strcmp(what, "ping") && argc == 4) ping(atoi(argv[2]), atoi(argv[3]));
     else if (!strcmp(what, "connects") && argc == 5) connects(atoi(argv[2]), atof(argv[3]), atoi(argv[4]));
     else if (!strcmp(what, "hold") && argc == 4) hold(atoi(argv[2]), atoi(argv[3]));
-    else if (!strcmp(what, "writes") && argc == 4) writes(argv[2], atoi(argv[3]));
     else return fprintf(stderr, "load: how to call it stands at the top of load.c\n"), 2;
     return 0;
 }

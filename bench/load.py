@@ -12,7 +12,6 @@ import socket
 import sys
 import threading
 import time
-from pathlib import Path
 
 CHUNK, PING = 256 * 1024, 64
 
@@ -127,15 +126,6 @@ def hold(port: int, count: int) -> None:
     sys.stdin.read()
 
 
-def writes(path: str, count: int) -> None:
-    """Nanoseconds a write."""
-    with Path(path).open("wb", buffering=0) as file:
-        data, write, began = bytes(PING), file.write, time.perf_counter_ns()
-        for _ in range(count):
-            write(data)
-        print((time.perf_counter_ns() - began) / count)
-
-
 def main(what: str, first: str, *rest: str) -> None:
     """One command."""
     if what == "serve":
@@ -148,8 +138,6 @@ def main(what: str, first: str, *rest: str) -> None:
         connects(int(first), float(rest[0]), int(rest[1]))
     elif what == "hold":
         hold(int(first), int(rest[0]))
-    elif what == "writes":
-        writes(first, int(rest[0]))
 
 
 if __name__ == "__main__":
