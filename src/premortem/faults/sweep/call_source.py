@@ -39,7 +39,7 @@ class CallSource:
         """Each call is a sighting."""
         ended, lines = self._run(start, "")
         seen = [Recipe("call", str(line["name"]), int(line["nth"])) for line in lines if "name" in line]
-        return ended, tuple(Sighting(recipe, family="call") for recipe in seen)
+        return ended, tuple(Sighting(recipe) for recipe in seen)
 
     def points(self, seen: tuple[Sighting, ...], effects: tuple[str, ...]) -> tuple[Point, ...]:
         """Before each call, and after it; a delay only before."""

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Self
 
-from premortem.errors import FaultError, WorkerDiedError
+from premortem.errors import ConfigurationError, FaultError, WorkerDiedError
 from premortem.faults.sweep.plan import Plan
 from premortem.faults.sweep.trial import Answer, Task
 from premortem.model.codec import decode, encode
@@ -55,7 +55,7 @@ class Crew:
             self._scratch.rmdir()
 
     def work(self, tasks: Iterable[Task]) -> Iterator[Answer]:
-        """Answers, in the order in which they come. FaultError where a world cannot be entered."""
+        """Answers, in the order in which they come. FaultError or ConfigurationError where a world cannot be."""
         waiting = iter(tasks)
         while len(self._workers) < self._plan.jobs and (task := next(waiting, None)):
             self._give(self._hire(), task)
@@ -105,7 +105,7 @@ class Crew:
         worker.heard, worker.task = rest, None
         answer = decode(Answer, json.loads(line))
         if answer.number < 0:
-            raise FaultError(answer.flaw)
+            raise (ConfigurationError if answer.usage else FaultError)(answer.flaw)
         return answer
 
     def _bury(self, worker: _Worker) -> None:

@@ -56,11 +56,10 @@ class Ended:
 
 @dataclass(frozen=True, slots=True)
 class Sighting:
-    """An operation of the clean run: its recipe without an effect, in words, and which family of effects suits it."""
+    """An operation of the clean run: its recipe without an effect, and what it is about, in words."""
 
     recipe: Recipe
     detail: str = ""
-    family: str = ""
 
 
 class Source(Protocol):

@@ -42,7 +42,10 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came of a task; `points` are those of the clean run, or of the recovery."""
+    """What came of a task; `points` are those of the clean run, or of the recovery.
+
+    With a negative number nothing can be tried at all: `flaw` says why, `usage` whether it is the user who has to act.
+    """
 
     number: int
     trial: Trial | None = None
@@ -50,6 +53,7 @@ class Answer:
     clean_status: int = 0
     points: tuple[Point, ...] = ()
     flaw: str = ""
+    usage: bool = False
 
 
 class Bench:

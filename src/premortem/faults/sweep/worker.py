@@ -18,7 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 
-from premortem.errors import PremortemError
+from premortem.errors import ConfigurationError, MissingRequirementError, PremortemError
 from premortem.faults.sweep import commands
 from premortem.faults.sweep.plan import Plan
 from premortem.faults.sweep.sources import opened
@@ -52,7 +52,9 @@ def _serve(plan: Plan, scratch: Path, channel: int) -> None:
             for line in sys.stdin.buffer:
                 _write(channel, bench.answer(decode(Task, json.loads(line))))
     except PremortemError as error:
-        _write(channel, Answer(-1, flaw=str(error)))
+        _write(
+            channel, Answer(-1, flaw=str(error), usage=isinstance(error, ConfigurationError | MissingRequirementError))
+        )
 
 
 def _write(channel: int, answer: Answer) -> None:

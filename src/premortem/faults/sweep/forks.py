@@ -1,0 +1,135 @@
+"""The sweep in Python, for exhibits and tests: a function is failed at each of its operations, and you judge.
+
+    for crash in every_crash(save, path, state, folder=folder):
+        load(path)                    # what the next start would do; crash.recipe says where it died
+
+Law: each run begins with the folder as it was, and in a fork of this process; the loop ends when a run ends unstruck.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from premortem.faults import syscalls
+from premortem.faults.sweep import calls
+from premortem.faults.sweep.snapshot import snapshot
+from premortem.faults.sweep.source import Ended
+from premortem.faults.sweep.syscall_source import KILLED, require, suits
+from premortem.faults.sweep.trial import outcome_of
+from premortem.model.recipe import Recipe, When
+from premortem.model.sweep import Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Crash:
+    """One run that was struck: by what, at which operation, and how it ended. `folder` is as it was left."""
+
+    recipe: Recipe
+    operation: str
+    outcome: Outcome
+    status: int
+    output: str
+
+    def __str__(self) -> str:
+        return f"{self.recipe} ({self.operation})"
+
+
+@dataclass(frozen=True, slots=True)
+class StruckCall:
+    """One run in which a call was struck: what the function returned, or what it raised."""
+
+    recipe: Recipe
+    result: object = None
+    error: BaseException | None = None
+
+    def __str__(self) -> str:
+        return str(self.recipe)
+
+
+def every_crash(  # noqa: PLR0913 - by keyword only, each with a default
+    function: Callable[..., object],
+    *args: object,
+    folder: Path,
+    effects: Collection[str] = ("kill",),
+    watch: Collection[str] = ("file",),
+    onward: bool = False,
+    time_s: float = 10.0,
+) -> Iterator[Crash]:
+    """Call `function(*args)` in a fork, with one of `effects` at its 1st, 2nd, 3rd ... operation, and yield each end.
+
+    `folder` is its current folder, and is put back before each run. `onward`: from the Nth on. `time_s`: seconds, after
+    which it is a hang. MissingRequirementError where system calls cannot be intercepted.
+    """
+    require()
+    with snapshot(folder) as before:
+        for effect in effects:
+            for nth in itertools.count(1):
+                before.restore()
+                crash = _run(lambda: function(*args), folder, _Nth(nth, effect, onward), tuple(watch), time_s)
+                if crash is None:
+                    break
+                yield crash
+        before.restore()
+
+
+class _Nth:
+    """Strikes the Nth of the operations that an effect can happen to, whatever it is."""
+
+    def __init__(self, nth: int, effect: str, onward: bool) -> None:  # noqa: FBT001 - internal
+        self._left, self._effect, self._onward = nth, effect, onward
+        self.first: syscalls.Operation | None = None
+        self.recipe: Recipe | None = None
+
+    def __call__(self, operation: syscalls.Operation) -> syscalls.Decision:
+        if not suits(self._effect, operation):
+            return syscalls.GO
+        self._left -= 1
+        if self._left > 0 or (self._left < 0 and not self._onward):
+            return syscalls.GO
+        at = Recipe("syscall", operation.call, operation.nth, self._onward, effect=self._effect)
+        if self.first is None:
+            self.first, self.recipe = operation, at
+        return syscalls.decide_by(Recipe("syscall", "*", 1, effect=self._effect))(operation)
+
+
+def _run(
+    function: Callable[[], object], folder: Path, nth: _Nth, watch: tuple[str, ...], time_s: float
+) -> Crash | None:
+    """One run; None where nothing was left to strike."""
+    ran = syscalls.run(function, nth, watch=watch, time_s=time_s, folder=folder)
+    if nth.recipe is None:
+        return None
+    killed = any(isinstance(one.decision, syscalls.Kill) for one in ran.struck) and ran.status in KILLED
+    told = tuple(str(one.operation) for one in ran.struck)
+    ended = Ended(ran.status, ran.timed_out, ran.output, ran.elapsed_s, told, killed=killed)
+    return Crash(nth.recipe, str(nth.first), outcome_of(ended, 0), ran.status, ran.output)
+
+
+def sweep_calls(
+    function: Callable[..., object],
+    *args: object,
+    call: str,
+    effect: str = "raise ConnectionError",
+    when: When = "before",
+    onward: bool = False,
+) -> Iterator[StruckCall]:
+    """Call `function(*args)` here, with `effect` at the 1st, 2nd, 3rd ... call of `call`; you put its world back.
+
+    `call` is named `package.module:function`. Yields the result or the error of each run that was struck.
+    """
+    for nth in itertools.count(1):
+        recipe = Recipe("call", call, nth, onward, when, effect)
+        result, error = None, None
+        with calls.struck_at(recipe) as hits:
+            try:
+                result = function(*args)
+            except Exception as raised:  # noqa: BLE001 - whatever comes of the fault is the caller's to judge
+                error = raised
+        if not hits:
+            if error is not None:
+                raise error  # nothing struck: it is no outcome of the sweep
+            return
+        yield StruckCall(recipe, result, error)
