@@ -1,29 +1,36 @@
-"""Faults of processes that we started: killed, or frozen for a while."""
+"""Faults of processes that we started: killed, frozen for a while, started late, ended and not reaped."""
 
 from __future__ import annotations
 
 import os
 import signal
 import subprocess
-from collections.abc import Iterator
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from premortem.errors import FaultError
 from premortem.faults.strike import lifted, struck
 
+_EFFECT_S = 5.0  # a signal takes effect within microseconds; a machine that needs longer is stuck
+_LATE = 'kill -STOP $$; exec "$@"'  # the process is there, and stands still before it is the command
+
 
 def kill(pid: int, what: str) -> None:
     """SIGKILL: the process has no say in it. FaultError unless we, or a child of ours, started it."""
-    os.kill(_ours(pid, what), signal.SIGKILL)
+    os.kill(ours(pid, what), signal.SIGKILL)
     struck("killed", f"{what}, process {pid}")
 
 
 @contextmanager
 def frozen(pid: int, what: str) -> Iterator[None]:
     """SIGSTOP for the block: it is alive, holds its connections, and does nothing. FaultError as for `kill`."""
-    os.kill(_ours(pid, what), signal.SIGSTOP)
+    os.kill(ours(pid, what), signal.SIGSTOP)
     try:
+        _await(lambda: state(pid) in "TtZX", f"{what}, process {pid}: was not stopped by SIGSTOP")
         struck("frozen", f"{what}, process {pid}")
         yield
     finally:
@@ -32,8 +39,63 @@ def frozen(pid: int, what: str) -> Iterator[None]:
         lifted("frozen", what)
 
 
-def _ours(pid: int, what: str) -> int:
-    """`pid`, if it descends from this process."""
+@contextmanager
+def started_late(
+    command: Sequence[str], after_s: float, *, environment: Mapping[str, str] | None = None, folder: Path | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A command whose process is there at once and becomes the command only after `after_s` seconds.
+
+    What slow starts look like to whoever looks for a process instead of an answer. It is killed when the block ends,
+    unless it has ended. `environment` is added to ours.
+    """
+    if not after_s > 0:
+        raise FaultError(f"after_s={after_s}: would not be late; name a number of seconds above 0")
+    process = subprocess.Popen(
+        ["/bin/sh", "-c", _LATE, "sh", *command], env={**os.environ, **(environment or {})}, cwd=folder
+    )
+    timer = threading.Timer(after_s, _go_on, (process,))
+    try:
+        _await(lambda: state(process.pid) in "TtZX", f"{command[0]}: did not stand still before its start")
+        struck("started late", f"{command[0]}, process {process.pid}: starts after {after_s:g} s")
+        timer.start()
+        yield process
+    finally:
+        timer.cancel()
+        process.kill()
+        process.wait()
+        lifted("started late", f"{command[0]}, process {process.pid}")
+
+
+@contextmanager
+def zombie() -> Iterator[int]:
+    """A child that has ended and is not reaped, for the block: it takes a process number, and no signal ends it."""
+    process = subprocess.Popen([sys.executable, "-S", "-c", ""])
+    try:
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        struck("zombie", f"process {process.pid} has ended and waits to be reaped")
+        yield process.pid
+    finally:
+        process.wait()
+        lifted("zombie", f"process {process.pid}")
+
+
+def zombies(pid: int = 0) -> tuple[int, ...]:
+    """Children of a process of ours (without `pid`: of this one) that have ended and were not reaped."""
+    parent = pid or os.getpid()
+    return tuple(child for child in _children(parent) if state(child) == "Z")
+
+
+def state(pid: int) -> str:
+    """The kernel's letter for what a process does: R runs, S waits, T is stopped, Z has ended; X is not there."""
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[0].decode()
+    if Path("/proc/self").exists():
+        return "X"
+    return _asked("stat", pid)[:1] or "X"
+
+
+def ours(pid: int, what: str) -> int:
+    """`pid`, if it descends from this process. FaultError where it does not."""
     above = pid
     while above > 1:
         above = _parent(above)
@@ -44,11 +106,47 @@ def _ours(pid: int, what: str) -> int:
     )
 
 
+def descendants() -> Iterator[int]:
+    """Processes that we started, and those that they did. Linux; empty elsewhere."""
+    queue = [os.getpid()]
+    while queue:
+        below = _children(queue.pop())
+        queue += below
+        yield from below
+
+
+def _go_on(process: subprocess.Popen[bytes]) -> None:
+    with suppress(ProcessLookupError):
+        process.send_signal(signal.SIGCONT)
+
+
+def _children(pid: int) -> list[int]:
+    found: list[int] = []
+    for tasks in Path(f"/proc/{pid}/task").glob("*/children"):
+        with suppress(OSError):  # it ended while we looked
+            found += map(int, tasks.read_bytes().split())
+    return found
+
+
 def _parent(pid: int) -> int:
     """The parent's number, 0 when there is no such process."""
     with suppress(OSError):
         return int(Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[1])
     if Path("/proc/self").exists():
         return 0
-    answer = subprocess.run(["ps", "-o", "ppid=", "-p", str(pid)], capture_output=True, text=True, check=False)
-    return int(answer.stdout.strip() or 0)
+    return int(_asked("ppid", pid) or 0)
+
+
+def _asked(column: str, pid: int) -> str:
+    """What ps says where there is no /proc."""
+    answer = subprocess.run(["ps", "-o", f"{column}=", "-p", str(pid)], capture_output=True, text=True, check=False)
+    return answer.stdout.strip()
+
+
+def _await(reached: Callable[[], bool], otherwise: str) -> None:
+    """Look until it is so: a signal is sent before it has taken effect."""
+    until = time.monotonic() + _EFFECT_S
+    while not reached():
+        if time.monotonic() > until:
+            raise FaultError(f"{otherwise} within {_EFFECT_S:g} s; the machine may be overloaded, try again")
+        time.sleep(0.0005)

@@ -1,0 +1,210 @@
+"""A function or a command run in a child process: prepared before it begins, waited for with a time limit.
+
+Limits, namespaces and faked clocks belong to a process, so whatever is to live under one runs in a child. A function
+is forked, not started anew: it sees the memory of its caller, and its answer (or its error, with the child's
+traceback as a note) comes back pickled. Forking a process that has threads is safe for what does not need their
+locks; start such things as a command. The child leads a process group, which is killed when its time is over.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import select
+import signal
+import sys
+import time
+import traceback
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn, TypeVar, cast, overload
+
+from premortem.errors import FaultError, Hung, WorkerDiedError
+
+T = TypeVar("T")
+Prepare = Callable[[], object]
+
+_LOOK_S = 0.02  # how often a child is looked at that says nothing; what it says wakes us at once
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a command ended: exit status or minus the signal's number, and what it wrote to both of its outputs."""
+
+    status: int
+    output: str
+
+    @property
+    def cause(self) -> str:
+        """Why it ended, in words."""
+        return f"killed by {signal.Signals(-self.status).name}" if self.status < 0 else f"exit status {self.status}"
+
+
+@overload
+def run(
+    start: Sequence[str],
+    *,
+    prepare: Prepare | None = None,
+    time_s: float = 10.0,
+    environment: Mapping[str, str] | None = None,
+    folder: Path | None = None,
+) -> Ended: ...
+
+
+@overload
+def run(
+    start: Callable[..., T],
+    *arguments: object,
+    prepare: Prepare | None = None,
+    time_s: float = 10.0,
+    environment: Mapping[str, str] | None = None,
+    folder: Path | None = None,
+) -> T: ...
+
+
+def run(
+    start: Callable[..., T] | Sequence[str],
+    *arguments: object,
+    prepare: Prepare | None = None,
+    time_s: float = 10.0,
+    environment: Mapping[str, str] | None = None,
+    folder: Path | None = None,
+) -> T | Ended:
+    """Run `start`, a function of `arguments` or a command, in a child that has called `prepare` first.
+
+    A function's value is returned and its error raised; a command gives `Ended`. `environment` is added to ours.
+    Hung when it takes more than `time_s` seconds; WorkerDiedError when a function's process died before it could
+    answer; FaultError when a command cannot be started, or when `prepare` could not do its part.
+    """
+    answer, output = os.pipe(), os.pipe()
+    _flush()  # or the child would print what we have not printed yet once more
+    pid = fork()
+    if pid == 0:
+        _Life(start, arguments, prepare, environment or {}, folder, answer[1], output[1]).live()
+    for end in (answer[1], output[1]):
+        os.close(end)
+    try:
+        said, printed, status = _listen(pid, answer[0], output[0], time_s)
+    finally:
+        for end in (answer[0], output[0]):
+            os.close(end)
+    ended = Ended(status, printed.decode("utf-8", "replace"))
+    if not said and not callable(start):
+        return ended
+    if not said:
+        raise WorkerDiedError(getattr(start, "__qualname__", repr(start)), ended.cause)
+    returned, value = pickle.loads(said)  # noqa: S301 - written by our own fork a moment ago
+    if returned:
+        return cast("T", value)
+    raise value
+
+
+def fork() -> int:
+    """`os.fork`, without the warning that a process with threads is told: the module's docstring says it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return os.fork()
+
+
+@contextmanager
+def _reaped(pid: int) -> Iterator[None]:
+    """Whatever happens in the block, the child and its group are gone after it."""
+    try:
+        yield
+    finally:
+        with suppress(ProcessLookupError, PermissionError):  # macOS: not permitted where all have ended
+            os.killpg(pid, signal.SIGKILL)
+        with suppress(ChildProcessError, ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+
+
+def _listen(pid: int, answer: int, output: int, time_s: float) -> tuple[bytes, bytes, int]:
+    """All that the child says until it ends, and its status; its own children may hold the pipes open longer."""
+    heard: dict[int, bytearray] = {answer: bytearray(), output: bytearray()}
+    poll = select.poll()
+    for end in heard:
+        os.set_blocking(end, False)
+        poll.register(end, select.POLLIN)
+    until = time.monotonic() + time_s
+    with _reaped(pid):
+        while True:
+            ended, status = os.waitpid(pid, os.WNOHANG)
+            for end, so_far in heard.items():
+                _drain(poll, end, so_far)
+            if ended:
+                return bytes(heard[answer]), bytes(heard[output]), os.waitstatus_to_exitcode(status)
+            if time.monotonic() >= until:
+                raise Hung(time_s)
+            poll.poll(_LOOK_S * 1000)
+
+
+def _drain(poll: select.poll, end: int, heard: bytearray) -> None:
+    """Take what there is, and look no longer where all has been said."""
+    with suppress(BlockingIOError):
+        while piece := os.read(end, 1 << 16):
+            heard += piece
+        with suppress(KeyError):
+            poll.unregister(end)
+
+
+@dataclass(frozen=True, slots=True)
+class _Life:
+    """All that the child has to know, and its life."""
+
+    start: Callable[..., object] | Sequence[str]
+    arguments: tuple[object, ...]
+    prepare: Prepare | None
+    environment: Mapping[str, str]
+    folder: Path | None
+    answer: int
+    output: int
+
+    def live(self) -> NoReturn:
+        """Nothing may run past it in a forked copy."""
+        try:
+            os.setpgid(0, 0)
+            os.environ.update(self.environment)
+            if self.folder is not None:
+                os.chdir(self.folder)
+            if self.prepare is not None:
+                self.prepare()
+            if callable(self.start):
+                value = self.start(*self.arguments)
+                _flush()
+                _say(self.answer, returned=True, value=value)
+            else:
+                _become(self.start, self.output)
+        except BaseException as error:  # noqa: BLE001 - it is raised again on the other side
+            error.add_note("in a child process:\n" + "".join(traceback.format_tb(error.__traceback__)))
+            _say(self.answer, returned=False, value=error)
+        os._exit(0)
+
+
+def _become(command: Sequence[str], output: int) -> None:
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # as a shell would start it; Python ignores it
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    try:
+        os.execvp(command[0], list(command))  # noqa: S606 - starting programs without a shell is our trade
+    except OSError as error:
+        raise FaultError(f"{command[0]}: cannot be started: {error}; name a program that is there") from error
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            stream.flush()
+
+
+def _say(answer: int, *, returned: bool, value: object) -> None:
+    try:
+        message = pickle.dumps((returned, value))
+    except Exception as error:  # noqa: BLE001 - whatever pickle meets in a stranger's value
+        message = pickle.dumps((False, FaultError(f"{value!r}: cannot leave the child process: {error}; return data")))
+    view = memoryview(message)
+    while view:
+        view = view[os.write(answer, view) :]
