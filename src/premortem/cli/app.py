@@ -17,12 +17,15 @@ from premortem.errors import ConfigurationError, MissingRequirementError, Premor
 
 COMMANDS = {
     "prove": ("prove", "Make failures happen, and prove that their guards hold."),
+    "sweep": ("sweep", "Fail the 1st, 2nd, 3rd ... operation of any program, and let a check judge each run."),
+    "proxy": ("proxy", "Put a fault proxy in front of a server: slow, cut, silent, or wrong at a chosen message."),
     "list": ("list_exhibits", "List the failures that can be proven, by gallery."),
     "explain": ("explain", "Tell one failure: cause, effect, fix, prevention, and what came out."),
     "show": ("show", "Show what differs between the broken and the fixed variant."),
     "new": ("new", "Start an exhibit of your own: a skeleton that fails until it is filled in."),
     "report": ("report", "Render the record of a run: text, JSON, JUnit, Markdown, HTML."),
     "doctor": ("doctor", "Say what this machine can do, and why not where it cannot."),
+    "heal": ("heal", "Take out what faults of a run that died have left behind."),
     "retail": ("retail", "The retail reference system: ingest of invoices into PostgreSQL."),
     "db": ("db", "A PostgreSQL server whose data stays, in .premortem/."),
 }
