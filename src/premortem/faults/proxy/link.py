@@ -1,0 +1,295 @@
+"""One connection: the client's side and the server's, a pipe for each direction, and the ways in which it ends.
+
+Laws:
+- What was passed on before the end is delivered before the end, in both directions, within `FLUSH_S` seconds.
+- A reset of one side is a reset of the other, and an end an end; no reset is sent while bytes before it are under way.
+- The server is never waited for: its connection is made without blocking, and until it is there nothing is read.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from premortem.faults.proxy.draws import Draws, lot
+from premortem.faults.proxy.engine import OUT
+from premortem.faults.proxy.kinds.fault import Fate
+from premortem.faults.proxy.pipe import Pipe
+from premortem.faults.proxy.protocols import Direction, Hit, Reply
+from premortem.faults.proxy.side import Side
+from premortem.faults.proxy.stream import Aside, Last
+from premortem.faults.proxy.talk import Talk
+
+if TYPE_CHECKING:
+    from premortem.faults.proxy.port import Arm, Port
+
+FLUSH_S = 5.0  # for bytes to a side that does not read
+LINGER_S = 10.0  # for a side to answer our end with its own
+_AGAIN_S = 0.001
+_UNDER_WAY = (errno.EINPROGRESS, errno.EALREADY)
+
+
+class Link:
+    """Connection `number` of a port, from the moment it was accepted."""
+
+    def __init__(self, port: Port, number: int, client: socket.socket) -> None:
+        self.port = port
+        self.engine = port.engine
+        self.number = number
+        self.lot = lot(port.seed, number)
+        self.closed = False
+        self.closing: Last | None = None
+        self.up, self.down = Pipe(self), Pipe(self)
+        self.up.other, self.down.other = self.down, self.up
+        self.client = Side(self.engine, client, self.up, self.down)
+        self.server: Side | None = None
+        self._dialled: socket.socket | None = None
+        self._met: set[int] = set()  # faults that have a stage here
+        self._told: set[int] = set()  # faults that have told their strike
+        self._settled = 0
+
+    # How it begins.
+
+    def dial(self) -> None:
+        """Connect to the server, without waiting for it."""
+        if self.closed or self.closing or self.up.ended:
+            return
+        upstream = socket.socket(self.port.family, socket.SOCK_STREAM)
+        upstream.setblocking(False)
+        upstream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        error = upstream.connect_ex(self.port.upstream)
+        if error == errno.EINPROGRESS:  # on loopback it is made within the call, and the second call says so
+            error = upstream.connect_ex(self.port.upstream)
+        if error in (0, errno.EISCONN):
+            self._connected(upstream)
+        elif error in _UNDER_WAY:
+            self._dialled = upstream
+            self.engine.add(upstream.fileno(), OUT, self._answered)
+        else:
+            upstream.close()
+            self._unanswered()
+
+    def _answered(self, _event: int) -> None:
+        upstream, self._dialled = self._dialled, None
+        assert upstream is not None
+        self.engine.remove(upstream.fileno())
+        if upstream.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+            upstream.close()
+            self._unanswered()
+        else:
+            self._connected(upstream)
+
+    def _connected(self, upstream: socket.socket) -> None:
+        self.server = Side(self.engine, upstream, self.down, self.up)
+        self.up.held_up = self.down.held_up = False
+        self.client.update()
+        self.server.update()
+
+    def _unanswered(self) -> None:
+        """The client came through before we knew: a reset is as near as we come to a refusal."""
+        self.close(reset=("client",))
+        self.port.upstream_failed()
+
+    # What faults do to it.
+
+    def meet(self, arm: Arm, *, live: bool) -> None:
+        """This fault is armed; strike, if the lot fell on this connection."""
+        if self.closed or self.closing or self.lot >= arm.fault.share or arm.number in self._met:
+            return
+        self._met.add(arm.number)
+        talk = Talk(arm.number, arm.script.open()) if arm.script is not None else None
+        for direction, pipe in self.pipes(arm):
+            draws = Draws(self.port.seed, self.number, f"{arm.fault.name} {direction}")
+            stage = talk.stage(direction) if talk is not None else arm.fault.stage(draws)
+            if stage is not None:
+                pipe.add(arm.number, stage, swallows=arm.fault.swallows)
+        fate = arm.fate(live=live)
+        if fate is None:
+            return
+        if fate.after_s:
+            self.engine.call_at(monotonic() + fate.after_s, lambda: self.suffer(arm, fate))
+        else:
+            self.suffer(arm, fate)
+
+    def part(self, number: int) -> None:
+        """The fault of this number is taken out."""
+        if number in self._met:
+            self._met.discard(number)
+            for pipe in (self.up, self.down):
+                if not self.closed:
+                    pipe.remove(number)
+
+    def change(self, arm: Arm) -> None:
+        """The fault has other parameters now; whether it is struck goes by the same lot as before."""
+        if self.lot >= arm.fault.share:
+            self.part(arm.number)
+        elif arm.number not in self._met:
+            self.meet(arm, live=True)
+        elif arm.script is None:
+            for direction, pipe in self.pipes(arm):
+                stage = arm.fault.stage(Draws(self.port.seed, self.number, f"{arm.fault.name} {direction}"))
+                if stage is not None and not self.closed:
+                    pipe.replace(arm.number, stage)
+
+    def pipes(self, arm: Arm) -> list[tuple[Direction, Pipe]]:
+        """Those that the fault changes; a conversation is always heard on both sides."""
+        both: list[tuple[Direction, Pipe]] = [("up", self.up), ("down", self.down)]
+        return [one for one in both if arm.fault.direction in ("both", one[0]) or arm.script is not None]
+
+    def suffer(self, arm: Arm, fate: Fate) -> None:
+        """The fault decides over the whole connection."""
+        if self.closed or self.closing or arm.number not in self._met:
+            return
+        self.port.struck(arm.number, self, fate.said)
+        if fate.what == "close":
+            self.begin_close(Last.CLOSE)
+        elif fate.what == "abandon":
+            self._abandon()
+        else:
+            towards = arm.fault.direction
+            self.close(reset=[side for side, way in (("client", "down"), ("server", "up")) if towards in ("both", way)])
+
+    def aside(self, pipe: Pipe, aside: Aside) -> None:
+        """What a stage has to say, or sends back."""
+        action = aside.action
+        if isinstance(action, Reply):
+            if not self.closing:
+                pipe.other.inject(aside.fault, action.data)
+        elif isinstance(action, Hit):
+            if action.recipe or aside.fault not in self._told:
+                self._told.add(aside.fault)
+                self.port.struck(aside.fault, self, action.what, action.recipe)
+        else:
+            self.port.seen(aside.fault, action)
+
+    def _abandon(self) -> None:
+        self._hang_up()
+        if self.server is not None:
+            self.server.close()
+        self.up.sink = self.down.source = None
+        self.down.ended = True
+        self.up.held_up = False
+        self.client.update()
+
+    # How it ends.
+
+    def conclude(self, pipe: Pipe, last: Last) -> None:
+        """All that came before this has been sent."""
+        if self.closing:
+            return
+        if last is Last.END:
+            pipe.done = True
+            if pipe.other.done:
+                self.close()
+            elif pipe.sink is not None:
+                pipe.sink.end()
+        elif last is Last.ABORT:
+            self.abort()
+        else:
+            if pipe.chain is not None:
+                pipe.chain.clear()
+            self.begin_close(last)
+
+    def begin_close(self, how: Last) -> None:
+        """End it, once what is under way has been delivered."""
+        self.closing = how
+        self.port.ended(self)
+        self._hang_up()
+        if self.server is None:
+            self.up.done = self.down.ended = True
+        for pipe in (self.up, self.down):
+            pipe.held_up, pipe.discards = False, True
+        self._give_up_at(FLUSH_S + LINGER_S)
+        for pipe in (self.up, self.down):
+            if not self.closed:
+                pipe.give()
+
+    def settle(self, pipe: Pipe) -> None:
+        """All of this direction has been delivered, and the whole connection is to end."""
+        if self.closing is Last.ABORT or self._settled & (bit := 1 if pipe is self.up else 2):
+            return
+        self._settled |= bit
+        if pipe is self.down and self.closing is Last.CUT:
+            self._reset_client(monotonic() + FLUSH_S)
+        elif pipe.sink is not None:
+            pipe.sink.end()
+        self.source_ended(pipe)
+
+    def source_ended(self, pipe: Pipe) -> None:
+        """A direction that nobody hears any more has come to its end."""
+        if self.closing is None:
+            pipe.done = True
+            if pipe.other.done:
+                self.close()
+        elif self._settled == 1 | 2 and self.up.ended and self.down.ended:
+            self.close()
+
+    def sink_lost(self, pipe: Pipe) -> None:
+        """The side that was written to has gone; what it said last is still to be read, unless it had ended before."""
+        if self.closing is not None or pipe.other.ended:
+            self.abort()
+
+    def abort(self) -> None:
+        """Reset both sides, as soon as what was sent to them has arrived."""
+        if self.closing is None:
+            self.port.ended(self)
+        self.closing = Last.ABORT
+        self._hang_up()
+        for pipe in (self.up, self.down):
+            pipe.stop()
+        self._abort(monotonic() + FLUSH_S)
+
+    def close(self, *, reset: tuple[str, ...] | list[str] = ()) -> None:
+        """End it now; with a reset for the sides that are named."""
+        if self.closed:
+            return
+        self.closed = True
+        self._hang_up()
+        for pipe in (self.up, self.down):
+            pipe.stop()
+        self.client.close(reset="client" in reset)
+        if self.server is not None:
+            self.server.close(reset="server" in reset)
+        self.port.forget(self)
+
+    def _hang_up(self) -> None:
+        """Do not wait for the server to answer any more."""
+        if self._dialled is not None:
+            self.engine.remove(self._dialled.fileno())
+            self._dialled.close()
+            self._dialled = None
+
+    def _reset_client(self, until: float) -> None:
+        if self.closed:
+            return
+        if self.client.unsent_bytes() and monotonic() < until:
+            self.engine.call_at(monotonic() + _AGAIN_S, lambda: self._reset_client(until))
+            return
+        self.client.close(reset=True)
+        self.up.ended = True
+        self.source_ended(self.up)
+
+    def _abort(self, until: float) -> None:
+        if self.closed:
+            return
+        sides = [side for side in (self.client, self.server) if side is not None and not side.closed]
+        if monotonic() < until and any(side.unsent_bytes() for side in sides if not side.was_reset):
+            self.engine.call_at(monotonic() + _AGAIN_S, lambda: self._abort(until))
+            for pipe in (self.up, self.down):
+                pipe.update()
+            return
+        self.close(reset=("client", "server"))
+
+    def _give_up_at(self, after_s: float) -> None:
+        def give_up() -> None:
+            if self.closed:
+                return
+            due = [pipe.chain.due for pipe in (self.up, self.down) if pipe.chain is not None]
+            if any(one is not None and one > monotonic() for one in due):
+                self._give_up_at(FLUSH_S + LINGER_S)
+            else:
+                self.close(reset=("client",) if self.closing is Last.CUT else ())
+
+        self.engine.call_at(monotonic() + after_s, give_up, sharp=False)
