@@ -70,7 +70,7 @@ def page(parts: Sequence[Part], bench: Bench, command: str, took_s: float) -> st
     goals = "\n".join(line for one in parts for line in one.goals)
     sections = "\n\n".join(one.text for one in parts)
     return f"""\
-# What the fault proxy costs
+# What the faults cost
 
 Written by `{command}` on {datetime.now(UTC):%Y-%m-%d}: Python {platform.python_version()}, \
 {platform.system()} {platform.release().split("-")[0]} {platform.machine()}, {os.cpu_count()} cores, \

@@ -80,7 +80,12 @@ def children() -> set[int]:
 
 
 def resident_bytes(pids: Sequence[int]) -> tuple[int, int]:
-    """Resident memory of these processes, and the same with every shared page counted once (Linux)."""
+    """Resident memory of these processes, and the same with every shared page counted once.
+
+    RuntimeError where the system does not tell: Linux alone does.
+    """
+    if not PROC.is_dir():
+        raise RuntimeError("no /proc here to read it from")
     resident = once = 0
     for pid in family(pids):
         with suppress(OSError):
