@@ -35,8 +35,8 @@ class Terminated(SystemExit):
 @click.option("--watch", default="", metavar="file,socket", help="Strike system calls on files or sockets (Linux).")
 @click.option("--wire", multiple=True, metavar="VARIABLE", help="Strike what is said to the server whose URL it holds.")
 @click.option("--call", multiple=True, metavar="NAME", help="Strike calls of package.module:function.")
-@click.option("--effects", default="", metavar="LIST", help="kill,EIO,ENOSPC,short,drop,sever / cut,delay 1,error 40001 /"
-              " raise X,delay 1,return X. [default: what suits each point]")  # fmt: skip
+@click.option("--effects", default="", metavar="LIST", help="Such as kill,EIO,ENOSPC,short,drop,sever; cut,delay 1,"
+              "error 40001; raise TimeoutError,return None. [default: what suits each point]")  # fmt: skip
 @click.option(
     "--time-limit", type=float, default=0.0, metavar="SECONDS", help="For each command. [default: 5, or 10 x clean]"
 )

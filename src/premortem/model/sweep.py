@@ -79,6 +79,13 @@ class Trial:
     elapsed_s: float = 0.0
 
     @property
+    def gist(self) -> str:
+        """The evidence in one line: the first one, or where a traceback begins in it, the traceback's last."""
+        lines = self.evidence.strip().splitlines() or [""]
+        before, traceback, _ = lines[0].partition("Traceback (most recent call last)")
+        return before + lines[-1] if traceback else before
+
+    @property
     def recipes(self) -> str:
         """Both recipes where there are two."""
         return f"{self.recipe} then {self.then}" if self.then else self.recipe
@@ -186,14 +193,7 @@ _VARYING = re.compile(
 
 def _likeness(trial: Trial) -> tuple[str, ...]:
     """What equal trials have in common."""
-    return (_place(trial.recipe), _place(trial.then), trial.outcome.value, _gist(trial.evidence))
-
-
-def _gist(evidence: str) -> str:
-    """Of a traceback its last line, of anything else its first one; values do not tell two of them apart."""
-    lines = evidence.strip().splitlines() or [""]
-    line = lines[-1] if lines[0].startswith("Traceback") else lines[0]
-    return _VARYING.sub("*", line)
+    return (_place(trial.recipe), _place(trial.then), trial.outcome.value, _VARYING.sub("*", trial.gist))
 
 
 def _place(recipe: str) -> str:

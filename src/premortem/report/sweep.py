@@ -63,4 +63,4 @@ def exit_code(sweep: Sweep) -> str:
 
 def what_happened(one: OutcomeClass) -> str:
     """The class in one sentence: how the command ended, and what the check said."""
-    return f"{one.first.ended}; {one.first.evidence}" if one.first.evidence else one.first.ended
+    return f"{one.first.ended}; {one.first.gist}" if one.first.evidence else one.first.ended

@@ -58,7 +58,7 @@ class _Lines:
         if kind not in self._told and trial.outcome is not Outcome.SURVIVED:
             self._told.add(kind)
             said = f"{SYMBOLS[trial.outcome]} {trial.outcome.value:<9} {trial.recipes}: {trial.ended}"
-            self._print(f"[{self._done}/{self._total}] {said}; {trial.evidence}".rstrip("; "))
+            self._print(f"[{self._done}/{self._total}] {said}; {trial.gist}".rstrip("; "))
 
     def _print(self, line: str) -> None:
         self._console.print(Text(one_line(line)), soft_wrap=True)
@@ -76,7 +76,7 @@ class _Bar:
 
     def tried(self, trial: Trial) -> None:
         if trial.outcome is Outcome.VIOLATION and not self._counts[trial.outcome]:
-            line = Text.assemble(badge(trial.outcome), f" {one_line(f'{trial.recipes}: {trial.evidence}', 120)}")
+            line = Text.assemble(badge(trial.outcome), f" {one_line(f'{trial.recipes}: {trial.gist}', 120)}")
             self._progress.console.print(line)
         self._counts[trial.outcome] += 1
         told = ", ".join(f"{number} {outcome}" for outcome, number in self._counts.most_common())

@@ -22,7 +22,7 @@ from premortem.faults.sweep.crew import Crew
 from premortem.faults.sweep.order import ordered, within
 from premortem.faults.sweep.plan import Plan
 from premortem.faults.sweep.record import FILE, RecordWriter
-from premortem.faults.sweep.trial import Answer, Task
+from premortem.faults.sweep.trial import CLEAN_TIME_S, Answer, Task
 from premortem.model.recipe import Recipe
 from premortem.model.run import Fact
 from premortem.model.sweep import Point, Sweep, Trial
@@ -96,7 +96,7 @@ class _UnderWay:
     found: Sweep
 
     def carry_out(self, crew: Crew) -> None:
-        measured = next(iter(crew.work([Task(0)])))
+        measured = next(iter(crew.work([Task(0, time_s=CLEAN_TIME_S)])))
         if measured.flaw or measured.clean is None:
             self.found = replace(self.found, flaw=measured.flaw)
             return
@@ -108,8 +108,7 @@ class _UnderWay:
             self.writer.planned(self.found)
         self.audience.planned(self.found, len(chosen))
         asked = [
-            Task(number, str(point.recipe), point.detail, self.plan.then, self.plan.compound, time_s,
-                 measured.clean_status)
+            Task(number, str(point.recipe), point.detail, self.plan.then, self.plan.compound, time_s)
             for number, point in enumerate(chosen, 1)
         ]  # fmt: skip
         followed = list(self._noted(crew.work(asked), asked))

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from premortem.faults import syscalls
+from premortem.faults.strike import lifted
 from premortem.faults.sweep import calls
 from premortem.faults.sweep.snapshot import snapshot
 from premortem.faults.sweep.source import Ended
@@ -89,9 +90,9 @@ class _Nth:
         self._left -= 1
         if self._left > 0 or (self._left < 0 and not self._onward):
             return syscalls.GO
-        at = Recipe("syscall", operation.call, operation.nth, self._onward, effect=self._effect)
         if self.first is None:
-            self.first, self.recipe = operation, at
+            what, number = ("*", operation.index) if self._onward else (operation.call, operation.nth)
+            self.first, self.recipe = operation, Recipe("syscall", what, number, self._onward, effect=self._effect)
         return syscalls.decide_by(Recipe("syscall", "*", 1, effect=self._effect))(operation)
 
 
@@ -104,8 +105,10 @@ def _run(
         return None
     killed = any(isinstance(one.decision, syscalls.Kill) for one in ran.struck) and ran.status in KILLED
     told = tuple(str(one.operation) for one in ran.struck)
+    for operation in told:
+        lifted("system call", operation)  # it went with the run; that it struck has been told
     ended = Ended(ran.status, ran.timed_out, ran.output, ran.elapsed_s, told, killed=killed)
-    return Crash(nth.recipe, str(nth.first), outcome_of(ended, 0), ran.status, ran.output)
+    return Crash(nth.recipe, str(nth.first), outcome_of(ended), ran.status, ran.output)
 
 
 def sweep_calls(

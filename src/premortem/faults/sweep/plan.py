@@ -19,7 +19,7 @@ class Plan:
     """One sweep. Commands are argument lists; no shell is between.
 
     `folder` is copied for each trial (empty: an empty folder). `restart` runs the command again after a trial that did
-    not end as the clean run did, `recover` another command instead. `time_s` 0 is max(5 s, ten times the clean run);
+    not end well, `recover` another command instead. `time_s` 0 is max(5 s, ten times the clean run);
     `budget` 0 is all points. `at` and `then` name one point, and a second one that strikes the recovery.
     """
 

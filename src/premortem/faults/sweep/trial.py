@@ -22,6 +22,8 @@ from premortem.model.recipe import Recipe
 from premortem.model.sweep import Clean, Outcome, Point, Trial
 
 CLEAN_TIME_S = 120.0
+# What is large, ours, or nothing to a trial.
+_NOT_COPIED = shutil.ignore_patterns(".git", ".venv", ".premortem", "__pycache__")
 _SCRIPTS = (".py", ".sh", ".pl", ".rb", ".js")
 # What a shell says of a child that died of SIGILL, SIGTRAP, SIGABRT, SIGBUS, SIGFPE or SIGSEGV.
 _CRASHED = frozenset(128 + number for number in (4, 5, 6, 7, 8, 11))
@@ -37,7 +39,6 @@ class Task:
     then: str = ""
     record: bool = False
     time_s: float = CLEAN_TIME_S
-    clean_status: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +51,6 @@ class Answer:
     number: int
     trial: Trial | None = None
     clean: Clean | None = None
-    clean_status: int = 0
     points: tuple[Point, ...] = ()
     flaw: str = ""
     usage: bool = False
@@ -91,18 +91,18 @@ class Bench:
             operations += len(runs[0])
             points += source.points(runs[0], self._plan.effects)
         clean = Clean(round(longest, 4), operations, differs, str(ended))
-        return Answer(task.number, clean=clean, clean_status=ended.status, points=tuple(points))
+        return Answer(task.number, clean=clean, points=tuple(points))
 
     def _clean(self, source: Source, task: Task) -> tuple[Ended, tuple[Sighting, ...], str]:
         with self._fresh() as folder:
             if flaw := self._set_up(folder, task):
                 return Ended(0), (), flaw
             ended, seen = source.clean(self._start(self._plan.command, folder, task))
-            if ended.failed or ended.timed_out or ended.status < 0:
+            if ended.status:
                 return ended, seen, f"without a fault, the command {_told(ended)}"
             check = self._run(self._plan.check, folder, task)
             if check.status:
-                return ended, seen, f"without a fault, after {ended}, the check {_told(check)}"
+                return ended, seen, f"without a fault, the check {_told(check)}"
             return ended, seen, ""
 
     def _try(self, task: Task, folder: Path) -> Answer:
@@ -112,15 +112,15 @@ class Bench:
         if flaw := self._set_up(folder, task):
             return Answer(task.number, replace(trial, evidence=flaw))
         ended = self._sources[recipe.world].strike(self._start(self._plan.command, folder, task), recipe)
-        outcome = outcome_of(ended, task.clean_status)
+        outcome = outcome_of(ended)
         told, strikes, points, complaint = str(ended), ended.strikes, tuple[Point, ...](), ""
-        if self._plan.recovery and (ended.killed or ended.timed_out or ended.status != task.clean_status):
+        if self._plan.recovery and (ended.killed or ended.timed_out or ended.status):
             if task.then:
                 second = self._recover_under(task, folder)
-                outcome = worst(outcome, outcome_of(second, task.clean_status))
+                outcome = worst(outcome, outcome_of(second))
                 told, strikes = f"{told}; the recovery {second}", strikes + second.strikes
             last, points = self._recover(task, folder, recipe)
-            outcome, complaint = self._recovered(outcome, last, task)
+            outcome, complaint = _recovered(outcome, last)
         elif task.then:
             outcome = Outcome.UNSTRUCK
         outcome, evidence = _checked(outcome, complaint, self._run(self._plan.check, folder, task))
@@ -143,16 +143,6 @@ class Bench:
     def _run(self, argv: tuple[str, ...], folder: Path, task: Task) -> Ended:
         return commands.run(self._start(argv, folder, task))
 
-    def _recovered(self, outcome: Outcome, last: Ended, task: Task) -> tuple[Outcome, str]:
-        """What the recovery without a fault adds: whoever does not come back then has not survived."""
-        if last.failed:
-            return Outcome.UNJUDGED, f"the recovery {_told(last)}"
-        if last.timed_out:
-            return worst(outcome, Outcome.HANG), f"the recovery {_told(last)}"
-        if last.status != (0 if self._plan.recover else task.clean_status):
-            return Outcome.VIOLATION, f"does not recover: {_told(last)}"
-        return outcome, ""
-
     def _set_up(self, folder: Path, task: Task) -> str:
         """Empty, or why there is nothing to try."""
         if not self._plan.setup:
@@ -166,7 +156,7 @@ class Bench:
         folder = self._scratch / f"trial-{next(self._names)}"
         try:
             if self._plan.folder:
-                shutil.copytree(self._plan.folder, folder, symlinks=True)
+                shutil.copytree(self._plan.folder, folder, symlinks=True, ignore=_NOT_COPIED)
             else:
                 folder.mkdir()
             yield folder
@@ -194,7 +184,7 @@ def _absolute(word: str, folder: Path) -> str:
     return str(Path(word).absolute()) if Path(word).is_file() and not (folder / word).exists() else word
 
 
-def outcome_of(ended: Ended, clean_status: int) -> Outcome:
+def outcome_of(ended: Ended) -> Outcome:
     """What the end of the command alone comes to."""
     if ended.failed:
         return Outcome.UNJUDGED
@@ -202,7 +192,7 @@ def outcome_of(ended: Ended, clean_status: int) -> Outcome:
         return Outcome.UNSTRUCK
     if ended.timed_out:
         return Outcome.HANG
-    if ended.killed or ended.status == clean_status:
+    if ended.killed or not ended.status:
         return Outcome.SURVIVED
     return Outcome.CRASH if ended.status < 0 or ended.status in _CRASHED else Outcome.ERROR
 
@@ -221,6 +211,17 @@ def difference(one: tuple[Sighting, ...], other: tuple[Sighting, ...]) -> str:
     return ""
 
 
+def _recovered(outcome: Outcome, last: Ended) -> tuple[Outcome, str]:
+    """What the recovery without a fault adds: whoever does not come back then has not survived."""
+    if last.failed:
+        return Outcome.UNJUDGED, f"the recovery {_told(last)}"
+    if last.timed_out:
+        return worst(outcome, Outcome.HANG), f"the recovery {_told(last)}"
+    if last.status:
+        return Outcome.VIOLATION, f"does not recover: {_told(last)}"
+    return outcome, ""
+
+
 def _checked(outcome: Outcome, complaint: str, check: Ended) -> tuple[Outcome, str]:
     """The last word."""
     if check.failed or check.timed_out or check.status < 0:
@@ -237,5 +238,5 @@ def _checked(outcome: Outcome, complaint: str, check: Ended) -> tuple[Outcome, s
 def _told(ended: Ended) -> str:
     """How it ended and what it printed last, for a sentence."""
     output = ended.output.strip()
-    verb = "" if ended.failed or ended.timed_out else "ended with "
+    verb = "ended with " if ended.status >= 0 and not ended.failed else ""
     return f"{verb}{ended}" + (f": {output}" if output else "")
