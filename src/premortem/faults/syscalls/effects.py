@@ -111,9 +111,7 @@ def _dropped(waiting: Waiting) -> Answer:
 def _short(waiting: Waiting) -> Answer:
     try:
         done = _on_descriptor(waiting, lambda ours: _half(ours, waiting))
-    except (
-        BlockingIOError
-    ):  # nothing has come yet to be read in halves, or nothing can be sent: the call may wait, we not
+    except BlockingIOError:  # nothing to be read yet, or no room to send: the call may wait for it, we may not
         return GO_ON
     except OSError as error:
         return Answer(error=-(error.errno or errno.EIO))
