@@ -31,12 +31,12 @@ _EVERY_S = 0.05
 @click.option("--listen", metavar="HOST:PORT", help="Where to listen. [default: 127.0.0.1, any free port]")
 @click.option("--at", "recipes", multiple=True, metavar="RECIPE", help="Strike this point of the protocol; repeatable.")
 @fault_options
-@click.option("--jitter", type=duration, default=0.0, metavar="TIME", help="With --latency: so much more or less.")
-@click.option("--pause", type=duration, default=0.0, metavar="TIME", help="With --slicer: so long between two pieces.")
+@click.option("--jitter", type=duration, default="0", metavar="TIME", help="With --latency: so much more or less.")
+@click.option("--pause", type=duration, default="0", metavar="TIME", help="With --slicer: so long between two pieces.")
 @click.option(
     "--after",
     type=duration,
-    default=0.0,
+    default="0",
     metavar="TIME",
     help="With --reset and --black-hole: so long after the beginning.",
 )
