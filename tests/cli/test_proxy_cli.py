@@ -172,6 +172,18 @@ def test_it_leaves_nothing_behind(start: Callable[..., Running], echo: str) -> N
         time.sleep(0.01)
 
 
+def test_the_end_of_the_proxys_own_process_is_told(start: Callable[..., Running], echo: str) -> None:
+    proxy = start(echo)
+    proxy.next()
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            if int(stat.read_text().rpartition(")")[2].split()[1]) == proxy.process.pid:
+                os.kill(int(stat.parent.name), signal.SIGKILL)
+    _, errors = proxy.process.communicate(timeout=SOON_S)
+    assert proxy.process.returncode == 1
+    assert "the proxy's process has gone" in errors
+
+
 def test_for_people_it_speaks_in_sentences(echo: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["proxy", echo, "--half-open", "--limit", "1KiB", "--for", "100ms"]) == 3
     said = capsys.readouterr().out

@@ -54,7 +54,7 @@ _EVERY_S = 0.05
     show_default=True,
     help="Share of connections, drawn from the seed.",
 )
-@click.option("--seed", type=click.IntRange(0), help="Replay the draws of a run that printed this seed.")
+@click.option("--seed", type=click.IntRange(0), metavar="N", help="Replay the draws of a run that printed this seed.")
 @click.option(
     "--config", type=click.Path(path_type=Path), metavar="FILE", help="Proxies and toxics in Toxiproxy's JSON."
 )
@@ -91,8 +91,9 @@ def command(  # noqa: PLR0913 - one parameter an option
       premortem proxy --config toxiproxy.json --api 127.0.0.1:8474
 
     It runs until Ctrl-C, SIGTERM or --for, and then says what was hit.
-    Exit codes: 0 something was hit or no fault was armed, 2 usage or configuration, 3 faults were armed and nothing
-    was hit, so that nothing is proven.
+
+    Exit codes: 0 something was hit or no fault was armed, 1 a fault or a port could not be had, 2 usage or
+    configuration, 3 faults were armed and nothing was hit, so that nothing is proven.
     """  # noqa: D301 - \b is click's mark for "leave these lines as they are"
     toxics = toxics_of(recipes, faults, direction, share)
     entries = _entries(upstream, listen, toxics, config)
@@ -109,7 +110,7 @@ def command(  # noqa: PLR0913 - one parameter an option
         if api is not None:
             server = running.enter_context(ApiServer(proxies, read_address(api, "--api"), allow=allowed))
             tell.serving(server.url)
-        _watch(proxies, tell, stop, for_s)
+        _watch(host, proxies, tell, stop, for_s)
         return tell.ended(proxies.counts())
 
 
@@ -128,10 +129,11 @@ def _entries(
     return (*entries, one)
 
 
-def _watch(proxies: Proxies, tell: Teller, stop: threading.Event, for_s: float | None) -> None:
-    """Tell the strikes as they come, until it is time to stop."""
+def _watch(host: ProxyHost, proxies: Proxies, tell: Teller, stop: threading.Event, for_s: float | None) -> None:
+    """Tell the strikes as they come, until it is time to stop. FaultError if the proxy's process has gone."""
     until = None if for_s is None else time.monotonic() + for_s
     while not stop.wait(_EVERY_S) and (until is None or time.monotonic() < until):
+        host.ask("sync")
         tell.hits(proxies.hits())
     tell.hits(proxies.hits())
 

@@ -27,6 +27,7 @@ class FaultOption:
     """Further options and the parameters that they set."""
 
 
+_COUNT = click.IntRange(1)
 FAULTS = (
     FaultOption("latency", "latency", "delay_s", duration, "Every byte comes so much later.", {"jitter": "jitter_s"}),
     FaultOption("bandwidth", "bandwidth", "bytes_per_s", rate, "At most so many bytes a second, each connection."),
@@ -34,7 +35,7 @@ FAULTS = (
     FaultOption("slicer", "slicer", "size_bytes", size, "Data comes in pieces of this size.", {"pause": "pause_s"}),
     FaultOption("limit", "limit_data", "bytes_", size, "Close a connection after so many bytes."),
     FaultOption("corrupt", "corrupt", "every_bytes", size, "Damage one byte in so many."),
-    FaultOption("fail_first", "fail_first", "n", click.IntRange(1), "Refuse the first N connections, then recover."),
+    FaultOption("fail_first", "fail_first", "n", _COUNT, "Refuse the first N connections, then recover."),
     FaultOption("black_hole", "black_hole", "", None, "Swallow everything, say nothing.", {"after": "close_after_s"}),
     FaultOption("reset", "reset_peer", "", None, "Reset connections (RST), live ones too.", {"after": "after_s"}),
     FaultOption("half_open", "half_open", "", None, "The server's end is gone, and the client is not told."),
@@ -43,7 +44,7 @@ FAULTS = (
 )
 
 
-_METAVARS: Mapping[object, str] = {duration: "TIME", size: "SIZE", rate: "RATE"}
+_METAVARS: Mapping[object, str] = {duration: "TIME", size: "SIZE", rate: "RATE", _COUNT: "N"}
 
 
 def fault_options(function: Callable[..., int]) -> Callable[..., int]:

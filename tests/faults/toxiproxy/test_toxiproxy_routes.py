@@ -181,6 +181,9 @@ def test_errors_are_toxiproxys_word_for_word(api: Any, upstream: Any, case: tupl
         ("POST", "/proxies/shop/toxics", {"type": "packet_loss"}, "cannot lose packets"),
         ("POST", "/proxies/shop/toxics", {"type": "slicer", "attributes": {"average_size": 0}}, "size_bytes"),
         ("POST", "/proxies/shop/toxics", {"type": "at", "attributes": {"recipe": "COMMIT"}}, "WORLD:WHAT#NTH"),
+        ("POST", "/proxies/off/toxics", {"type": "at", "attributes": {"recipe": "http:GET /#1=stat"}}, "status N"),
+        ("POST", "/proxies/off/toxics", {"type": "at", "attributes": {"recipe": "syscall:fsync#1"}}, "syscall"),
+        ("POST", "/proxies/off/toxics", {"type": "slicer", "attributes": {"average_size": 0}}, "size_bytes"),
     ],
 )
 def test_what_cannot_be_done_is_a_bad_request_and_nothing_is_changed(
@@ -188,6 +191,7 @@ def test_what_cannot_be_done_is_a_bad_request_and_nothing_is_changed(
 ) -> None:
     method, path, told, said = case
     api.proxy(upstream.address)
+    api.proxy(upstream.address, "off", enabled=False)
     before = api.ask("GET", "/proxies").json
     answer = api.ask(method, path, told)
     assert answer.status == 400
@@ -231,3 +235,14 @@ def test_metrics_count_bytes_and_strikes(api: Any, upstream: Any, connect: Conne
     for direction in ("upstream", "downstream"):
         assert f'toxiproxy_proxy_sent_bytes_total{{direction="{direction}",{labels}}} 5' in text
     assert 'fault="limit_data (bytes 1.07374e+09)"} 0' in text
+
+
+def test_what_a_deleted_proxy_has_hit_is_not_forgotten(api: Any, upstream: Any, connect: Connect) -> None:
+    for _ in range(2):
+        listen = api.proxy(upstream.address, toxics=[{"type": "reset_peer"}])
+        with pytest.raises(ConnectionResetError):
+            connect(listen).recv(1)
+        assert api.ask("DELETE", "/proxies/shop").status == 204
+    assert api.proxies.counts() == {("shop", "reset_peer (timeout 0)"): 2}
+    assert [hit.strike.what for hit in api.proxies.hits()] == ["reset", "reset"]
+    assert api.proxies.hits() == []

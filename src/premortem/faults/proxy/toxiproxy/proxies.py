@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter, deque
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
@@ -11,7 +12,7 @@ from premortem.faults.proxy import ProxyHost
 from premortem.faults.proxy.toxiproxy.config import Address, ProxyEntry
 from premortem.faults.proxy.toxiproxy.named_proxy import NamedProxy
 from premortem.faults.proxy.toxiproxy.refusals import Refused, no_proxy, proxy_exists
-from premortem.faults.proxy.toxiproxy.tally import Hit
+from premortem.faults.proxy.toxiproxy.tally import UNTOLD, Hit
 from premortem.faults.targets import AllowList, check_target
 
 
@@ -24,7 +25,8 @@ class Proxies:
         self.seed = seed
         self._lock = threading.Lock()
         self._proxies: dict[str, NamedProxy] = {}
-        self._gone: list[NamedProxy] = []
+        self._gone_hits: deque[Hit] = deque(maxlen=UNTOLD)
+        self._gone_counts: Counter[tuple[str, str]] = Counter()
 
     def all(self) -> Mapping[str, NamedProxy]:
         """By name, as they are now."""
@@ -72,8 +74,11 @@ class Proxies:
             if self._proxies.get(name) is not proxy:
                 raise no_proxy(name)
             del self._proxies[name]
-            self._gone.append(proxy)
         proxy.close()
+        hits, counts = proxy.hits(), proxy.counts()
+        with self._lock:
+            self._gone_hits.extend(hits)
+            self._gone_counts.update({(name, toxic): count for toxic, count in counts.items()})
 
     def reset(self) -> None:
         """Enable all of them, without toxics."""
@@ -90,18 +95,17 @@ class Proxies:
     def hits(self) -> list[Hit]:
         """The strikes since the last time this was asked, those of deleted proxies included."""
         with self._lock:
-            asked = (*self._gone, *self._proxies.values())
-        return [hit for proxy in asked for hit in proxy.hits()]
+            gone = list(self._gone_hits)
+            self._gone_hits.clear()
+        return [*gone, *(hit for proxy in self.all().values() for hit in proxy.hits())]
 
     def counts(self) -> dict[tuple[str, str], int]:
         """Every toxic that was ever armed, as (proxy, toxic in words), and how often it struck."""
         with self._lock:
-            asked = (*self._gone, *self._proxies.values())
-        found: dict[tuple[str, str], int] = {}
-        for proxy in asked:
-            for toxic, count in proxy.counts().items():
-                found[proxy.name, toxic] = found.get((proxy.name, toxic), 0) + count
-        return found
+            found = Counter(self._gone_counts)
+        for proxy in self.all().values():
+            found.update({(proxy.name, toxic): count for toxic, count in proxy.counts().items()})
+        return dict(found)
 
     def close(self) -> None:
         """Delete all of them."""

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from premortem.faults.proxy import Armed, Strike
 from premortem.faults.proxy.toxiproxy.toxics import Toxic
 
-_UNTOLD = 10_000
+UNTOLD = 10_000
+"""So many strikes are kept for whoever asks what was hit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +35,7 @@ class Tally:
 
     def __init__(self, proxy: str) -> None:
         self._proxy = proxy
-        self._untold: deque[Hit] = deque(maxlen=_UNTOLD)
+        self._untold: deque[Hit] = deque(maxlen=UNTOLD)
         self._counts: dict[str, int] = {}
 
     def note(self, held: Held) -> None:

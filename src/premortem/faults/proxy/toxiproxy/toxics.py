@@ -57,7 +57,9 @@ class Toxic:
         options = dict(self.attributes)
         recipe = str(options.pop(_RECIPE))
         given = tuple((name, str(value)) for name, value in options.items())
-        return make(Recipe.parse(recipe).world, (recipe,), given, **common)
+        fault = make(Recipe.parse(recipe).world, (recipe,), given, **common)
+        fault.script(0)  # the protocol has its say now, too
+        return fault
 
     def changed(self, told: Json) -> Toxic:
         """With what an update brings; an attribute that it does not name stays. Name, type and stream never change."""
@@ -141,7 +143,11 @@ def _recipe(fields: Fields, before: Mapping[str, Value]) -> tuple[tuple[str, Val
     if not recipe:
         raise missing("attributes.recipe, as in postgres:COMMIT#1:after")
     options = {name: value for name, value in before.items() if name != _RECIPE}
-    options |= {name: fields.text(name) for name in fields.rest()}
+    for name in fields.rest():
+        told = fields.take(name)
+        if isinstance(told, bool) or not isinstance(told, str | int | float):
+            raise bad_body(f"{name!r} of a recipe has to be a text or a number")
+        options[name] = told
     return ((_RECIPE, recipe), *options.items())
 
 
