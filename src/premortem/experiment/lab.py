@@ -8,23 +8,31 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from premortem.errors import ConfigurationError, Violated
 from premortem.events import emit
 from premortem.experiment.places import Places
 from premortem.experiment.postgres import Database, OwnServer
 from premortem.experiment.subject import Blame
-from premortem.faults import environment, processes
+from premortem.faults import dns, environment, limits, processes
 from premortem.faults.files import Files
-from premortem.faults.relay import Relay
 from premortem.faults.web_server import WebServer
 from premortem.ports import Clock
 from premortem.servers.postgres import PostgresServer
+
+if TYPE_CHECKING:
+    from premortem.faults import tls
+    from premortem.faults.clock import JumpingClock
+    from premortem.faults.disk import SmallDisk
+    from premortem.faults.power_loss import DiskState
+    from premortem.faults.proxy import FaultProxy
+    from premortem.faults.sweep.forks import Crash
 
 
 @dataclass
@@ -42,8 +50,15 @@ class Lab:
     clock: Clock
     _exit: ExitStack = field(default_factory=ExitStack)
 
+    dns = dns
     environment = environment
+    limits = limits
     processes = processes
+
+    @property
+    def name(self) -> str:
+        """A name that no other variant of this run has: for keys and queues on a server that all share."""
+        return self.folder.parent.name
 
     @cached_property
     def files(self) -> Files:
@@ -73,9 +88,53 @@ class Lab:
         """Start an HTTP server on loopback that is slow or failing on demand, and counts its requests."""
         return self._exit.enter_context(WebServer())
 
-    def relay(self, host: str, port: int) -> Relay:
-        """Put a relay in front of a server on loopback; it can fall silent."""
-        return self._exit.enter_context(Relay((host, port)))
+    def tls_server(self, kind: str = "healthy") -> tls.Server:
+        """Start an HTTPS server on loopback whose certificate goes wrong on demand. Wants NEEDS = ("tls",)."""
+        from premortem.faults import tls  # noqa: PLC0415 - 60 ms that only few exhibits need
+
+        return self._exit.enter_context(tls.Server(kind, clock=self.clock))
+
+    def proxy(self, host: str, port: int) -> FaultProxy:
+        """Put a fault proxy in front of a server on loopback, in a process of its own."""
+        from premortem.faults.proxy import FaultProxy  # noqa: PLC0415 - as above
+
+        return self._exit.enter_context(FaultProxy((host, port), seed=self.seed))
+
+    def small_disk(self, size_bytes: int, inodes: int | None = None) -> SmallDisk:
+        """A disk that can be full, for what `disk.run` runs. Wants NEEDS = ("small_disk",)."""
+        from premortem.faults.disk import SmallDisk  # noqa: PLC0415 - as above
+
+        return self._exit.enter_context(SmallDisk(size_bytes, inodes))
+
+    def jumping_clock(self) -> JumpingClock:
+        """The machine's clock, to be handed to the subject, and moved."""
+        from premortem.faults.clock import JumpingClock  # noqa: PLC0415 - as above
+
+        return JumpingClock(self.clock)
+
+    def every_crash(
+        self,
+        function: Callable[..., object],
+        *args: object,
+        effects: Collection[str] = ("kill",),
+        watch: Collection[str] = ("file",),
+    ) -> Iterator[Crash]:
+        """Call `function(*args)` in a fork, struck at its 1st, 2nd, 3rd ... system call; yields after each death.
+
+        What a fresh process does next is yours to judge; `folder` is put back before each run. NEEDS "syscalls".
+        """
+        from premortem.faults.sweep.forks import every_crash  # noqa: PLC0415 - as above
+
+        return every_crash(function, *args, folder=self.folder, effects=effects, watch=watch)
+
+    def every_power_loss(self, function: Callable[..., object], *args: object) -> Iterator[DiskState]:
+        """Call `function(*args)` in a fork; then `folder` holds each state that a power failure may leave, in turn.
+
+        Wants NEEDS = ("syscalls",).
+        """
+        from premortem.faults.sweep.forks import every_power_loss  # noqa: PLC0415 - as above
+
+        return every_power_loss(function, *args, folder=self.folder)
 
     def check(self, invariant: str, holds: bool, evidence: str = "") -> None:  # noqa: FBT001 - check("...", a == b)
         """Judge: `invariant` in words, whether it `holds`, and what was seen. Raises Violated when it does not."""

@@ -41,7 +41,7 @@ class Database:
         return parts.hostname or "127.0.0.1", parts.port or 5432
 
     def through(self, port: int) -> str:
-        """The same database by way of another port: a relay's."""
+        """The same database by way of another port: a proxy's."""
         parts = urlsplit(self.url)
         credentials = parts.netloc.rpartition("@")[0]
         return urlunsplit(parts._replace(netloc=f"{credentials}@127.0.0.1:{port}"))

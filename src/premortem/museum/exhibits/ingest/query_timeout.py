@@ -49,15 +49,15 @@ def scenario(load, lab):
     """Somebody holds the table; then the network falls silent; then all is well again."""
     db = lab.postgres
     db.query("CREATE TABLE sales (amount int)")
-    relay = lab.relay(*db.address)
+    proxy = lab.proxy(*db.address)
 
     def job(amount):
-        with psycopg.connect(db.through(relay.port)) as connection:
+        with psycopg.connect(db.through(proxy.port)) as connection:
             load([(amount,)], connection)
 
     job(1)
-    connection = psycopg.connect(db.through(relay.port))
-    for amount, fault in ((2, db.locked("sales")), (3, relay.silent())):
+    connection = psycopg.connect(db.through(proxy.port))
+    for amount, fault in ((2, db.locked("sales")), (3, proxy.black_hole())):
         with fault:
             try:
                 load([(amount,)], connection)
