@@ -7,6 +7,7 @@ that runs inside. A limit on the size of files, which needs no namespace, is in 
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import sys
@@ -34,6 +35,17 @@ def why_not() -> str:
             return ""
     except (MissingRequirementError, OSError) as error:
         return getattr(error, "reason", f"{error}")
+
+
+def why_not_full_device() -> str:
+    """Empty where /dev/full is what it should be, else the exact reason."""
+    try:
+        full_device().write_bytes(b"x")
+    except MissingRequirementError as missing:
+        return missing.reason
+    except OSError as error:
+        return "" if error.errno == errno.ENOSPC else f"{error}"
+    return "a write to /dev/full succeeded"
 
 
 def full_device() -> Path:

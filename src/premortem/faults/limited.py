@@ -11,7 +11,7 @@ from typing import TypeVar, cast, overload
 from premortem.errors import FaultError
 from premortem.faults import children
 from premortem.faults.children import Ended
-from premortem.faults.soft_limits import held_to_threads, move
+from premortem.faults.soft_limits import held_to_threads, move, refuse_no_change
 from premortem.faults.strike import lifted, struck
 
 T = TypeVar("T")
@@ -81,6 +81,8 @@ def run(
         raise FaultError(f"{limited!r}: limits nothing; name at least one limit, as in Limited(descriptors=20)")
     if limited.processes is not None:
         held_to_threads()
+    for name, value in limited.wanted().items():
+        refuse_no_change(0, name, value)
     struck("limits", f"a child has {limited}")
     try:
         if not callable(start):

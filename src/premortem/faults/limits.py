@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import itertools
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -52,6 +54,18 @@ def threads(spare: int = 0) -> Iterator[None]:
     held_to_threads()
     with lowered(0, "RLIMIT_NPROC", _tasks_of_our_user() + _counted("spare", spare), "threads"):
         yield
+
+
+def why_not() -> str:
+    """Empty where a running child's limits can be lowered and raised again, else the exact reason."""
+    with subprocess.Popen([sys.executable, "-S", "-c", "input()"], stdin=subprocess.PIPE) as child:
+        try:
+            with descriptors(8, child.pid):
+                return ""
+        except (MissingRequirementError, FaultError, OSError) as error:
+            return f"{error}"
+        finally:
+            child.kill()
 
 
 def why_not_threads() -> str:

@@ -19,6 +19,20 @@ _EFFECT_S = 5.0  # a signal takes effect within microseconds; a machine that nee
 _LATE = 'kill -STOP $$; exec "$@"'  # the process is there, and stands still before it is the command
 
 
+def why_not() -> str:
+    """Empty where a child can be stopped, continued and killed, else the exact reason."""
+    with subprocess.Popen([sys.executable, "-S", "-c", "input()"], stdin=subprocess.PIPE) as child:
+        try:
+            with frozen(child.pid, "a child"):
+                pass
+            kill(child.pid, "a child")
+            status = child.wait(_EFFECT_S)
+        except (FaultError, OSError, subprocess.TimeoutExpired) as error:
+            child.kill()
+            return f"{error}"
+    return "" if status == -signal.SIGKILL else f"a killed child ended with {status}"
+
+
 def kill(pid: int, what: str) -> None:
     """SIGKILL: the process has no say in it. FaultError unless we, or a child of ours, started it."""
     os.kill(ours(pid, what), signal.SIGKILL)

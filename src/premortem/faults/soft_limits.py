@@ -36,10 +36,16 @@ def lowered(pid: int, name: str, value: int, fault: str) -> Iterator[None]:
 
 def move(pid: int, name: str, soft: int) -> tuple[int, int]:
     """Lower the soft limit; what soft and hard were before. FaultError where it is no higher already."""
-    before = _limit(pid, name)
-    if before[0] != resource.RLIM_INFINITY and soft >= before[0]:
-        raise FaultError(f"{name}={soft}: is {before[0]} already, so nothing would be limited; name a lower one")
+    before = refuse_no_change(pid, name, soft)
     _limit(pid, name, (soft, before[1]))
+    return before
+
+
+def refuse_no_change(pid: int, name: str, soft: int) -> tuple[int, int]:
+    """What soft and hard are. FaultError where `soft` would lower nothing."""
+    before = _limit(pid, name)
+    if soft < 0 or (before[0] != resource.RLIM_INFINITY and soft >= before[0]):
+        raise FaultError(f"{name}={soft}: has to be from 0 to below {before[0]}, which it is; name a lower one")
     return before
 
 
