@@ -13,6 +13,7 @@ from pathlib import Path
 
 from premortem.errors import ConfigurationError
 from premortem.experiment.parts import PARTS
+from premortem.faults.needs import NEEDS
 from premortem.model import FailureMode
 
 HEADINGS = ("Cause", "Effect", "Fix", "Prevention")
@@ -130,11 +131,10 @@ def _needs(statement: ast.stmt | None) -> tuple[tuple[str, ...], list[str]]:
             value = ast.literal_eval(statement.value)
         except (ValueError, TypeError):  # not a literal, or one that cannot be built: {[]: 1}
             value = ast.unparse(statement.value)
-    if isinstance(value, tuple) and all(name in SERVERS for name in value):
+    known = (*SERVERS, *NEEDS)
+    if isinstance(value, tuple) and all(name in known for name in value):
         return value, []
-    return (), [
-        f"NEEDS = {value!r}: has to be a tuple of {' and '.join(map(repr, SERVERS))}; write NEEDS = ('postgres',)"
-    ]
+    return (), [f"NEEDS = {value!r}: has to be a tuple of names among {', '.join(known)}; write NEEDS = ('postgres',)"]
 
 
 def _source(source: str, statement: ast.stmt | None) -> str:

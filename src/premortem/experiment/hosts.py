@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from premortem.experiment.places import Places
+from premortem.faults.needs import NEEDS, require
 from premortem.model import FailureMode
 from premortem.model.run import Fact
 from premortem.servers.pool import Servers
@@ -34,6 +35,9 @@ class ServerHosts:
 
     def places(self, mode: FailureMode, variant: str) -> Places:
         """As `Hosts`: a database of its own for every variant; a template for a server of its own."""
+        for name in mode.needs:
+            if name in NEEDS:
+                require(name)
         postgres_url = database = valkey_url = ""
         if "postgres" in mode.needs:
             place = self._servers.postgres()

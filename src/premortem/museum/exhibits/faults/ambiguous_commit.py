@@ -14,7 +14,7 @@ import psycopg
 from premortem.errors import Violated
 from premortem.experiment import run_alone
 
-NEEDS = ("postgres",)
+NEEDS = ("postgres", "proxy")
 PREDICTION = Violated("the customer pays once")
 ATTEMPTS = 3
 

@@ -12,6 +12,7 @@ import socket
 from premortem.errors import Violated
 from premortem.experiment import run_alone
 
+NEEDS = ("proxy",)
 PREDICTION = Violated("every event arrives")
 
 

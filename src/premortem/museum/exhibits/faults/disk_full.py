@@ -11,6 +11,7 @@ import contextlib
 from premortem.errors import Violated
 from premortem.experiment import run_alone
 
+NEEDS = ("small_disk",)
 PREDICTION = Violated("there is a whole report")
 
 

@@ -14,6 +14,7 @@ import urllib.request
 from premortem.errors import Violated
 from premortem.experiment import run_alone
 
+NEEDS = ("tls",)
 PREDICTION = Violated("a stranger gets no token")
 
 

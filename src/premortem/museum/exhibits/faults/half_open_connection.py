@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from premortem.errors import Hung
 from premortem.experiment import run_alone
 
-NEEDS = ("valkey",)
+NEEDS = ("valkey", "proxy")
 PREDICTION = Hung(after_s=3)
 
 

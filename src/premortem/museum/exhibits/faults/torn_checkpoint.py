@@ -11,6 +11,7 @@ import os
 
 from premortem.experiment import run_alone
 
+NEEDS = ("syscalls",)
 PREDICTION = json.JSONDecodeError
 
 

@@ -17,7 +17,7 @@ import psycopg
 from premortem.errors import Hung
 from premortem.experiment import run_alone
 
-NEEDS = ("postgres",)
+NEEDS = ("postgres", "proxy")
 PREDICTION = Hung(after_s=2.5)
 
 
