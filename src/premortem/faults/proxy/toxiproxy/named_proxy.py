@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from premortem.errors import FaultError
 from premortem.faults.proxy import FaultProxy, ProxyHost
@@ -142,12 +142,16 @@ class NamedProxy:
             held = self._held(name)
             toxic = held.toxic.changed(told)
             toxic.fault()  # refused before anything is changed, if it makes no sense
-            if held.armed is not None and toxic.type == "at":  # another recipe is another fault
+            self._tally.note(held)
+            if held.armed is None:
+                held.toxic = toxic
+            elif toxic.type == "at":  # another recipe is another fault, and counts from its own beginning
                 self._take_out(held)
-                self._put_in(replace(held, toxic=toxic))
-            elif held.armed is not None:
+                held.toxic, held.armed, held.noted = toxic, None, 0
+                self._put_in(held)
+            else:
                 held.armed.change(**toxic.parameters(), share=toxic.toxicity)
-            held.toxic = toxic
+                held.toxic = toxic
             return toxic
 
     def remove(self, name: str) -> None:
