@@ -1,0 +1,231 @@
+"""The messages of PostgreSQL's protocol 3: their names, their frames, what answers what, and how to write them.
+
+Source: the PostgreSQL manual, "Frontend/Backend Protocol", Message Formats.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from struct import Struct
+from typing import Final
+
+from premortem.faults.proxy.protocols.engine import LIMIT_BYTES, Reader, UnreadableError
+
+STARTUP: Final = 0  # it has no letter
+CLIENT_NAMES: Final = {
+    STARTUP: "StartupMessage",
+    ord("p"): "PasswordMessage",  # and the SASL and GSSAPI responses, which share its letter
+    ord("Q"): "Query",
+    ord("P"): "Parse",
+    ord("B"): "Bind",
+    ord("D"): "Describe",
+    ord("E"): "Execute",
+    ord("C"): "Close",
+    ord("S"): "Sync",
+    ord("H"): "Flush",
+    ord("F"): "FunctionCall",
+    ord("d"): "CopyData",
+    ord("c"): "CopyDone",
+    ord("f"): "CopyFail",
+    ord("X"): "Terminate",
+}
+SERVER_NAMES: Final = {
+    ord("R"): "Authentication",
+    ord("v"): "NegotiateProtocolVersion",
+    ord("K"): "BackendKeyData",
+    ord("S"): "ParameterStatus",
+    ord("N"): "NoticeResponse",
+    ord("A"): "NotificationResponse",
+    ord("Z"): "ReadyForQuery",
+    ord("E"): "ErrorResponse",
+    ord("1"): "ParseComplete",
+    ord("2"): "BindComplete",
+    ord("3"): "CloseComplete",
+    ord("t"): "ParameterDescription",
+    ord("T"): "RowDescription",
+    ord("n"): "NoData",
+    ord("D"): "DataRow",
+    ord("C"): "CommandComplete",
+    ord("I"): "EmptyQueryResponse",
+    ord("s"): "PortalSuspended",
+    ord("V"): "FunctionCallResponse",
+    ord("G"): "CopyInResponse",
+    ord("H"): "CopyOutResponse",
+    ord("W"): "CopyBothResponse",
+    ord("d"): "CopyData",
+    ord("c"): "CopyDone",
+}
+PASSWORD, QUERY, PARSE, BIND, DESCRIBE, EXECUTE, CLOSE, SYNC, FLUSH, FUNCTION = b"pQPBDECSHF"
+COPY_DATA, COPY_DONE, COPY_FAIL, TERMINATE = b"dcfX"
+READY, ERROR, COMPLETE, EMPTY, COPY_IN, COPY_BOTH = b"ZECIGW"
+
+ANSWERS: Final = {
+    STARTUP: frozenset(b"R"),
+    PASSWORD: frozenset(b"R"),
+    PARSE: frozenset(b"1"),
+    BIND: frozenset(b"2"),
+    DESCRIBE: frozenset(b"Tn"),
+    EXECUTE: frozenset(b"CIs"),
+    CLOSE: frozenset(b"3"),
+    SYNC: frozenset(b"Z"),
+    QUERY: frozenset(b"Z"),
+    FUNCTION: frozenset(b"Z"),
+}
+"""The last message that answers each; an ErrorResponse answers any. What is not here has no answer of its own."""
+ROUNDS: Final = frozenset((SYNC, QUERY, FUNCTION))
+"""What ReadyForQuery answers."""
+UNASKED: Final = frozenset(b"NSA")
+"""What the server may say at any time: notices, settings, notifications."""
+
+_CANCEL, _TLS, _GSS = 80877102, 80877103, 80877104
+CANCEL_REQUEST: Final = "CancelRequest"
+ENCRYPTION_REQUEST: Final = "EncryptionRequest"
+NO_ENCRYPTION: Final = b"N"
+_LONGEST_STARTUP_BYTES = 10_000  # the server's own limit
+_NEED_BODY = frozenset((QUERY, PARSE, BIND, EXECUTE, CLOSE))
+_LENGTH = Struct(">I")
+_PAIR = Struct(">II")
+_ROUTINE = frozenset(b"DdNSAtKHVc")  # answers that end nothing
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """`kind` is its letter; `body` its beginning, as far as it matters; `name` only where the letter does not tell."""
+
+    kind: int
+    body: bytes = b""
+    name: str = ""
+
+
+class _Frames(Reader[Message]):
+    """A letter, four bytes of length that count themselves, a body."""
+
+    __slots__ = ("left", "names", "quiet")
+
+    def __init__(self, names: dict[int, str], quiet: frozenset[int]) -> None:
+        super().__init__()
+        self.left = 0
+        self.names = names
+        self.quiet = quiet
+
+    def skip(self, data: bytes, at: int) -> int:
+        """Past messages that nobody minds."""
+        size, quiet, length_at = len(data), self.quiet, _LENGTH.unpack_from
+        while at + 5 <= size and data[at] in quiet:
+            length: int = length_at(data, at + 1)[0]
+            if length < 4:  # noqa: PLR2004 - it counts itself
+                raise UnreadableError
+            at += length + 1
+            if at > size:
+                self.left, self.inside = at - size, True
+                return size
+        return at
+
+    def head(self, data: bytes, at: int) -> Message | None:
+        """The message that begins here, as far as it matters."""
+        kind = data[at]
+        if kind not in self.names or not kind:
+            raise UnreadableError
+        if at + 5 > len(data):
+            return None
+        length: int = _LENGTH.unpack_from(data, at + 1)[0]
+        if length < 4:  # noqa: PLR2004 - it counts itself
+            raise UnreadableError
+        need = self._needed(kind, length) + 1
+        if at + need > len(data):
+            return None
+        self.left, self.inside = length + 1, True
+        return Message(kind, data[at + 5 : at + need])
+
+    def _needed(self, kind: int, length: int) -> int:
+        return min(length, LIMIT_BYTES - 1) if kind in _NEED_BODY else 4
+
+    def through(self, data: bytes, at: int) -> int:
+        """How far the message goes."""
+        end = at + self.left
+        if end > len(data):
+            self.left = end - len(data)
+            return len(data)
+        self.left, self.inside = 0, False
+        return end
+
+
+class ClientMessages(_Frames):
+    """What a client says. A connection that is taken up later, between two messages, has no startup any more."""
+
+    __slots__ = ("_started",)
+
+    def __init__(self, quiet: frozenset[int]) -> None:
+        super().__init__(CLIENT_NAMES, quiet)
+        self._started = False
+
+    def skip(self, data: bytes, at: int) -> int:
+        """Past messages that nobody minds."""
+        return super().skip(data, at) if self._started else at
+
+    def head(self, data: bytes, at: int) -> Message | None:
+        """The message that begins here, as far as it matters."""
+        if self._started or data[at]:
+            self._started = True
+            return super().head(data, at)
+        if at + 8 > len(data):
+            return None
+        length, code = _PAIR.unpack_from(data, at)
+        if not 8 <= length <= _LONGEST_STARTUP_BYTES or not (code >> 16 == 3 or _CANCEL <= code <= _GSS):  # noqa: PLR2004 - version 3
+            raise UnreadableError
+        self.left, self.inside = length, True
+        self._started = code not in (_TLS, _GSS)  # those ask for encryption; the startup comes after
+        return Message(STARTUP, name=_startup_name(code))
+
+
+class ServerMessages(_Frames):
+    """What a server says."""
+
+    __slots__ = ("_usual",)
+
+    def __init__(self, usual: frozenset[int]) -> None:
+        super().__init__(SERVER_NAMES, usual)
+        self._usual = usual
+
+    def heed(self, *, everything: bool) -> None:
+        """From the next message on: each is judged, or only those that end something."""
+        self.quiet = frozenset() if everything else self._usual
+
+    def _needed(self, kind: int, length: int) -> int:
+        return length if kind == READY and length == 5 else 4  # noqa: PLR2004 - one byte of state
+
+
+def routine(wanted: frozenset[str]) -> frozenset[int]:
+    """The server's messages that need no look while nobody asks for them."""
+    return frozenset(kind for kind in _ROUTINE if SERVER_NAMES[kind] not in wanted)
+
+
+def frame(kind: int, body: bytes) -> bytes:
+    """One message."""
+    return bytes((kind,)) + _LENGTH.pack(len(body) + 4) + body
+
+
+def query(text: bytes) -> bytes:
+    """A simple Query."""
+    return frame(QUERY, text + b"\0")
+
+
+def execute(portal: bytes) -> bytes:
+    """Execute all of a portal."""
+    return frame(EXECUTE, portal + b"\0\0\0\0\0")
+
+
+def close_statement(name: bytes) -> bytes:
+    """Forget a prepared statement; that there is none is no error."""
+    return frame(CLOSE, b"S" + name + b"\0")
+
+
+def parse_and_bind(name: bytes, text: bytes) -> bytes:
+    """A prepared statement and its portal, both with that name, without parameters."""
+    return frame(PARSE, name + b"\0" + text + b"\0\0\0") + frame(BIND, name + b"\0" + name + b"\0" + b"\0" * 6)
+
+
+def _startup_name(code: int) -> str:
+    if code == _CANCEL:
+        return CANCEL_REQUEST
+    return ENCRYPTION_REQUEST if code in (_TLS, _GSS) else CLIENT_NAMES[STARTUP]
