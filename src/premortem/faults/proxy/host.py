@@ -112,7 +112,7 @@ class ProxyHost:
         line = json.dumps({"id": number, "do": do, **told}).encode() + b"\n"
         with self._lock:
             if self._closed or self._gone:
-                raise FaultError(f"{do}: {self._gone or 'the proxy was closed'}; open another one")
+                raise FaultError(f"{do}: {'the proxy was closed' if self._closed else self._gone}; open another one")
             self._waiting[number] = answer
             with suppress(OSError):  # it has gone: the thread that listens says so to all who wait
                 self._channel.sendall(line)
