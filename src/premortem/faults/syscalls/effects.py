@@ -86,8 +86,9 @@ def carry_out(decision: Decision, waiting: Waiting) -> Answer | None:  # noqa: P
                 return GO_ON
             case Fail(errno=number):
                 return Answer(error=-number)
-            case Kill():
-                os.kill(waiting.process, signal.SIGKILL)
+            case Kill(family=family):
+                if not family:  # else the keeper kills all of them, and this one waits in its call until then
+                    os.kill(waiting.process, signal.SIGKILL)
                 return None
             case Drop():
                 return _dropped(waiting)
