@@ -39,8 +39,9 @@ def trial(recipe: str, outcome: Outcome = Outcome.VIOLATION, evidence: str = "",
 
 
 def sweep_of(*trials: Trial, ended: str = "complete", flaw: str = "") -> Sweep:
-    return Sweep("s", "2026-01-01T12:00:00+00:00", 7, 1, ("--check", "./check", "--", "./job"), False, (), Clean(0.1, 4),
-                 len(trials), 0, trials, flaw, 1.0, ended)  # fmt: skip
+    told = ("--check", "./check", "--", "./job")
+    head = Sweep("s", "2026-01-01T12:00:00+00:00", 7, 1, told, clean=Clean(0.1, 4), points=len(trials))
+    return replace(head, trials=trials, flaw=flaw, elapsed_s=1.0, ended=ended)
 
 
 def test_commits_and_their_neighbours_come_first_and_the_end_too() -> None:

@@ -3,6 +3,9 @@
     for crash in every_crash(save, path, state, folder=folder):
         load(path)                    # what the next start would do; crash.recipe says where it died
 
+    for state in every_power_loss(save, path, state, folder=folder):
+        load(path)                    # the folder is as a power failure may leave it; state.name says when
+
 Law: each run begins with the folder as it was, and in a fork of this process; the loop ends when a run ends unstruck.
 """
 
@@ -13,14 +16,15 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from premortem.faults import syscalls
+from premortem.errors import FaultError
+from premortem.faults import power_loss, syscalls
+from premortem.faults.power_loss import DiskState
 from premortem.faults.strike import lifted
-from premortem.faults.sweep import calls
 from premortem.faults.sweep.snapshot import snapshot
 from premortem.faults.sweep.source import Ended
 from premortem.faults.sweep.syscall_source import KILLED, require, suits
 from premortem.faults.sweep.trial import outcome_of
-from premortem.model.recipe import Recipe, When
+from premortem.model.recipe import Recipe
 from premortem.model.sweep import Outcome
 
 
@@ -36,18 +40,6 @@ class Crash:
 
     def __str__(self) -> str:
         return f"{self.recipe} ({self.operation})"
-
-
-@dataclass(frozen=True, slots=True)
-class StruckCall:
-    """One run in which a call was struck: what the function returned, or what it raised."""
-
-    recipe: Recipe
-    result: object = None
-    error: BaseException | None = None
-
-    def __str__(self) -> str:
-        return str(self.recipe)
 
 
 def every_crash(  # noqa: PLR0913 - by keyword only, each with a default
@@ -111,28 +103,26 @@ def _run(
     return Crash(nth.recipe, str(nth.first), outcome_of(ended), ran.status, ran.output)
 
 
-def sweep_calls(
-    function: Callable[..., object],
-    *args: object,
-    call: str,
-    effect: str = "raise ConnectionError",
-    when: When = "before",
-    onward: bool = False,
-) -> Iterator[StruckCall]:
-    """Call `function(*args)` here, with `effect` at the 1st, 2nd, 3rd ... call of `call`; you put its world back.
+def every_power_loss(
+    function: Callable[..., object], *args: object, folder: Path, time_s: float = 10.0
+) -> Iterator[DiskState]:
+    """Call `function(*args)` in a fork once, and make of `folder` each state in which a power failure may leave it.
 
-    `call` is named `package.module:function`. Yields the result or the error of each run that was struck.
+    Only what was synced is taken for granted. FaultError where the function does not end well without a fault.
     """
-    for nth in itertools.count(1):
-        recipe = Recipe("call", call, nth, onward, when, effect)
-        result, error = None, None
-        with calls.struck_at(recipe) as hits:
-            try:
-                result = function(*args)
-            except Exception as raised:  # noqa: BLE001 - whatever comes of the fault is the caller's to judge
-                error = raised
-        if not hits:
-            if error is not None:
-                raise error  # nothing struck: it is no outcome of the sweep
-            return
-        yield StruckCall(recipe, result, error)
+    require()
+    begun = power_loss.snapshot(folder)
+    with snapshot(folder) as before:
+        ran = syscalls.run(
+            lambda: function(*args), watch=("file",), record_data=True, time_s=time_s, folder=folder
+        )  # fmt: skip
+        if ran.status or ran.timed_out:
+            raise FaultError(
+                f"{function}: has to end well before its power is cut; it ended with {ran.status}: {ran.output}"
+            )
+        for state in power_loss.disk_states(ran.operations, begun):
+            before.clear()
+            state.write_to(folder)
+            yield state
+            lifted("power loss", state.name)
+        before.restore()

@@ -51,6 +51,12 @@ class Plan:
                 raise ConfigurationError(
                     f"--watch {family}: has to be one of {', '.join(FAMILIES)}, or both with a comma"
                 )
+        protocols = [Wire.parse(wire).protocol for wire in self.wires]
+        for protocol in protocols:
+            if protocols.count(protocol) > 1:
+                raise ConfigurationError(
+                    f"--wire: two servers speak {protocol}, and a recipe names one; sweep one by one"
+                )
         for recipe in filter(None, (self.at, self.then)):
             self._check_world(Recipe.parse(recipe))
 

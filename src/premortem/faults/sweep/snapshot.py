@@ -18,13 +18,17 @@ class Snapshot:
     kept: Path
 
     def restore(self) -> None:
-        """Put it back. The folder itself stays: it may be somebody's current one."""
+        """Put it back."""
+        self.clear()
+        shutil.copytree(self.kept, self.folder, symlinks=True, dirs_exist_ok=True)
+
+    def clear(self) -> None:
+        """Remove all that is in it. The folder itself stays: it may be somebody's current one."""
         for entry in self.folder.iterdir():
             if entry.is_dir() and not entry.is_symlink():
                 shutil.rmtree(entry)
             else:
                 entry.unlink()
-        shutil.copytree(self.kept, self.folder, symlinks=True, dirs_exist_ok=True)
 
 
 @contextmanager

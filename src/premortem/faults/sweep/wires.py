@@ -33,13 +33,7 @@ class Wire:
             raise ConfigurationError(
                 f"--wire {text}: the variable is not set; set it to the URL of a server on loopback"
             )
-        parts = urlsplit(url)
-        if parts.scheme not in _PROTOCOLS:
-            raise ConfigurationError(
-                f"--wire {text}: {parts.scheme or url!r} is no protocol that is understood; it has to be one of "
-                f"{', '.join(_PROTOCOLS)}"
-            )
-        return cls(text, _PROTOCOLS[parts.scheme], url)
+        return cls(text, protocol_of(url), url)
 
     @property
     def address(self) -> tuple[str, int]:
@@ -62,3 +56,12 @@ class Wire:
         if self.protocol == "postgres":
             query = urlencode([pair for pair in parse_qsl(query) if pair[0] not in ("host", "port", "hostaddr")])
         return SplitResult(parts.scheme, f"{account}{at}127.0.0.1:{port}", parts.path, query, parts.fragment).geturl()
+
+
+def protocol_of(url: str) -> World:
+    """What is spoken there. ConfigurationError where nobody here understands it."""
+    scheme = urlsplit(url).scheme
+    if scheme in _PROTOCOLS:
+        return _PROTOCOLS[scheme]
+    known = ", ".join(_PROTOCOLS)
+    raise ConfigurationError(f"URL with {scheme or 'no'} scheme: is not understood; it has to be one of {known}")
