@@ -1,8 +1,7 @@
-"""`FaultProxy(("127.0.0.1", port))`, used from Python; no fault armed, but for the latency. One process, one thread."""
+"""`FaultProxy(("127.0.0.1", port))`, used from Python; a process with one thread. Without a fault unless said."""
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
@@ -10,17 +9,14 @@ from bench.faults_processes import children
 from bench.proxies import At, Running
 
 import premortem
+from premortem.faults.proxy import FaultProxy
 
 NAME = "premortem"
 LATENCY = True
 
 
 def why_not() -> str:
-    """Where this checkout has no proxy."""
-    try:
-        importlib.import_module("premortem.faults.proxy").FaultProxy  # noqa: B018 - it is there, or it is not
-    except (ImportError, AttributeError) as error:
-        return f"not there: {error}"
+    """It is part of this checkout."""
     return ""
 
 
@@ -32,8 +28,6 @@ def version() -> str:
 @contextmanager
 def start(at: At) -> Iterator[Running]:
     """A host of its own."""
-    from premortem.faults.proxy import FaultProxy  # noqa: PLC0415 - after `why_not`
-
     before = children()
     with ExitStack() as stack:
         proxy = stack.enter_context(FaultProxy(("127.0.0.1", at.upstream)))
