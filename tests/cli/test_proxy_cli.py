@@ -143,7 +143,7 @@ def test_a_config_with_toxics_and_the_api(start: Callable[..., Running], echo: s
     proxy = start("--config", str(file), "--api", "127.0.0.1:0")
     listening, url = proxy.next(), proxy.next()["url"]
     assert listening["name"] == "shop"
-    with _connect(listening["listen"]) as one, pytest.raises(ConnectionResetError):
+    with pytest.raises(ConnectionResetError), _connect(listening["listen"]) as one:  # in connect, if we are late
         one.recv(1)
     assert proxy.next()["toxic"] == "reset_peer_downstream"
     request = urllib.request.Request(f"{url}/proxies/shop/toxics/reset_peer_downstream", method="DELETE")

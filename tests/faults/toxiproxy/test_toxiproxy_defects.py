@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 import threading
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -14,10 +13,10 @@ import pytest
 from premortem.faults.proxy import ProxyHost
 from premortem.faults.proxy.toxiproxy import Proxies, ProxyEntry
 from premortem.faults.proxy.toxiproxy.config import read_address, read_listen
+from premortem.faults.proxy.toxiproxy.fields import Json
 from premortem.faults.proxy.toxiproxy.toxics import read_toxic
 
 Connect = Callable[[tuple[str, int]], socket.socket]
-PROMPT_S = 5.0  # Toxiproxy's answer did not come within 8 s; ours comes in milliseconds
 
 
 def _all(one: socket.socket) -> bytes:
@@ -58,29 +57,22 @@ def test_reset_peer_resets_connections_that_live(api: Any, upstream: Any, connec
         connect(listen).recv(1)
 
 
+CORRUPT: Json = {"type": "corrupt", "toxicity": 0.5, "attributes": {"every_bytes": 1}}
+
+
 def _struck(connections: list[socket.socket]) -> str:
-    """Which of them are slow, as a text of S and dots."""
+    """Which of them get another byte back than they have sent, as a text of S and dots."""
     for one in connections:
         one.sendall(b"x")
-    found = ""
-    for one in connections:
-        one.settimeout(0.15)
-        try:
-            one.recv(1)
-            found += "."
-        except TimeoutError:
-            found += "S"
-        one.settimeout(20)
-    return found
+    return "".join("." if one.recv(1) == b"x" else "S" for one in connections)
 
 
 def test_which_connections_a_toxic_strikes_is_drawn_once(api: Any, upstream: Any, connect: Connect) -> None:
     """There, every toxic that is added or taken out makes all connections draw again."""
     listen = api.proxy(upstream.address)
     connections = [connect(listen) for _ in range(12)]
-    _struck(connections)  # all are through to the server, and have their numbers
-    held = {"stream": "downstream", "toxicity": 0.5, "attributes": {"rate": 0}}
-    api.toxic("bandwidth", **held)
+    assert _struck(connections) == "." * 12
+    assert api.ask("POST", "/proxies/shop/toxics", CORRUPT).status == 200
     first = _struck(connections)
     assert 0 < first.count("S") < 12
     api.toxic("latency", attributes={"latency": 1})
@@ -94,7 +86,7 @@ def test_the_same_seed_strikes_the_same_connections(host: ProxyHost, upstream: A
 
     def pattern(seed: int) -> str:
         proxies = Proxies(host, seed=seed)
-        toxic = read_toxic({"type": "bandwidth", "toxicity": 0.5})
+        toxic = read_toxic(CORRUPT)
         proxy = proxies.create(
             ProxyEntry("shop", read_listen(""), read_address(upstream.name, "upstream"), toxics=(toxic,))
         )
@@ -120,28 +112,28 @@ def test_toxicity_0_strikes_nobody(api: Any, upstream: Any, connect: Connect) ->
 
 
 def test_a_toxic_is_deleted_while_data_is_stuck_behind_it(api: Any, upstream: Any, connect: Connect) -> None:
-    """Its issues 412, 427, 428 and 558: the delete hangs there, and every other request behind it."""
+    """Its issues 412, 427, 428 and 558: the delete hangs there, and every other request behind it.
+
+    Left alone, this data would take half an hour: whoever waited for it would run out of time in `ask`.
+    """
     listen = api.proxy(upstream.address)
     api.toxic("bandwidth", stream="downstream", attributes={"rate": 1})
     one = connect(listen)
-    size, sent = 2_000_000, threading.Event()
+    size = 2_000_000
 
     def send() -> None:
         one.sendall(bytes(size))
         one.shutdown(socket.SHUT_WR)
-        sent.set()
 
     sender = threading.Thread(target=send)
     sender.start()
     assert one.recv(1)
-    began = time.monotonic()
     for method, path in (
         ("GET", "/proxies"),
         ("PATCH", "/proxies/shop/toxics/bandwidth_downstream"),
         ("DELETE", "/proxies/shop/toxics/bandwidth_downstream"),
     ):
         assert api.ask(method, path, {"attributes": {"rate": 2}} if method == "PATCH" else None).status < 300
-    assert time.monotonic() - began < PROMPT_S
     assert len(_all(one)) == size - 1 + len(b"|2000000")  # nothing was lost on the way
     sender.join()
 
@@ -153,10 +145,8 @@ def test_a_proxy_is_disabled_while_its_reader_reads_nothing(api: Any, upstream: 
     with suppress(BlockingIOError):
         while one.send(bytes(1 << 16)):
             pass  # until everything between here and the server and back is full
-    began = time.monotonic()
     assert api.ask("POST", "/proxies/shop", {"enabled": False}).status == 200
     assert api.ask("DELETE", "/proxies/shop").status == 204
-    assert time.monotonic() - began < PROMPT_S
 
 
 def test_a_proxy_is_disabled_while_its_dial_is_pending(api: Any) -> None:
@@ -176,10 +166,8 @@ def test_a_proxy_is_disabled_while_its_dial_is_pending(api: Any) -> None:
         waiting.setblocking(False)
         with suppress(BlockingIOError):
             waiting.connect(listen)
-        began = time.monotonic()
-        assert api.ask("GET", "/proxies/shop").status == 200
+            assert api.ask("GET", "/proxies/shop").status == 200
         assert api.ask("POST", "/proxies/shop", {"enabled": False}).json["enabled"] is False
-        assert time.monotonic() - began < PROMPT_S
         for one in (*fillers, waiting):
             one.close()
 
