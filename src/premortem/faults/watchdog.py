@@ -6,6 +6,8 @@ Laws:
   gone, however it went. On Linux a pidfd says the same a second time, in case a fork of the owner holds the pipe.
 - One thread, a session of its own, deaf to what a terminal sends: Ctrl-C does not reach it.
 - A fault is undone first and marked as done in the journal second: killed in between, it is undone a second time.
+- A lease that runs out is undone, and once more at its end: its owner may have been so slow that the fault went in
+  after its time was up.
 
 One request a line comes in as JSON, one answer a line goes out. `lease.py` is the other side. Started without
 site-packages, and importing nothing but the standard library and its neighbours. Prior art: the death pipe of
@@ -43,7 +45,6 @@ class Armed:
     due: float
     journal: Path | None
     expired: bool = False
-    failed: str = ""
 
 
 class Watchdog:
@@ -52,7 +53,6 @@ class Watchdog:
     def __init__(self, owner: Owner) -> None:
         self.owner = owner
         self.armed: dict[int, Armed] = {}
-        self.ended: dict[int, str] = {}  # those that ran out of time: what was done
         self.journals: set[Path] = set()
         self.over = False
         self.heard = b""
@@ -110,7 +110,7 @@ class Watchdog:
         elif doing == "undo":
             answer = self._undo(number)
         else:
-            answer = {"expired": number in self.ended}
+            answer = {"expired": number in self.armed and self.armed[number].expired}
         self._say({"n": request["n"], **answer})
 
     def _say(self, answer: dict[str, object]) -> None:
@@ -129,24 +129,21 @@ class Watchdog:
         self.armed[number] = Armed(number, from_fields(undo), time.monotonic() + ttl_s, path)
 
     def _undo(self, number: int) -> dict[str, object]:
-        if number in self.ended:
-            return {"expired": True, "said": self.ended.pop(number)}
         if number not in self.armed:
             return {"failed": "it is not known to the watchdog"}
         lease = self.armed[number]
-        said = self._end(lease, "owner")
-        return {"said": said, "failed": lease.failed}
+        said, failed = self._end(lease, "owner")
+        return {"said": said, "failed": failed, "expired": lease.expired}
 
     def _expire(self) -> None:
         now = time.monotonic()
         for lease in [one for one in self.armed.values() if one.due <= now and not one.expired]:
             lease.expired = True
-            said = self._end(lease, "watchdog, its time was up")
-            if not lease.failed:
-                self.ended[lease.id] = said
+            with suppress(*_FAILURES):  # it is tried again, and told, at the end
+                lease.undo.undo()
 
-    def _end(self, lease: Armed, by: str) -> str:
-        """Take the fault out, then mark it as done."""
+    def _end(self, lease: Armed, by: str) -> tuple[str, str]:
+        """Take the fault out, then mark it as done; what was done, and why it failed. A failed one stays armed."""
         try:
             said = lease.undo.undo().said
             if lease.journal:
@@ -154,11 +151,9 @@ class Watchdog:
             if isinstance(lease.undo, PutBack):
                 lease.undo.forget()
         except _FAILURES as error:
-            lease.failed = f"{type(error).__name__}: {error}"
-            return ""
-        lease.failed = ""
+            return "", f"{type(error).__name__}: {error}"
         del self.armed[lease.id]
-        return said
+        return said, ""
 
 
 def main() -> int:
