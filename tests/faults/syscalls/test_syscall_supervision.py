@@ -322,3 +322,29 @@ def test_a_program_that_cannot_be_executed_says_so(tmp_path: Path) -> None:
     ended = syscalls.run([str(program)], folder=tmp_path)
     assert ended.status == 126
     assert "Exec format error" in ended.output
+
+
+REFUSED = """
+import ctypes, platform, struct
+from premortem.faults import syscalls
+from premortem.faults.syscalls import bpf, structs
+libc = ctypes.CDLL(None, use_errno=True)
+code = [(0x20, 0, 0, 0), (0x15, 0, 1, 438), (0x06, 0, 0, 0x00050001), (0x06, 0, 0, 0x7FFF0000)]  # pidfd_getfd: EPERM
+code = b"".join(bpf.INSTRUCTION.pack(*one) for one in code)
+structs.prctl(38, 1)
+program = structs._Program(len(code) // 8, code)
+assert libc.prctl(22, 2, ctypes.byref(program), 0, 0) == 0
+print(repr(syscalls.why_not()), syscalls.why_not_all())
+"""
+
+
+def test_where_descriptors_cannot_be_taken_calls_can_still_be_failed() -> None:
+    """As in a container with Docker's default profile."""
+    answer = subprocess.run(python(REFUSED), capture_output=True, text=True, check=True)
+    assert answer.stdout.startswith("'' write#1 trial 6 bytes: pidfd_getfd is refused here")
+
+
+def test_one_supervisor_to_a_family(tmp_path: Path) -> None:
+    """A program that intercepts others cannot be intercepted itself, and says why."""
+    text = "from premortem.faults import syscalls; print(syscalls.why_not())"
+    assert "Device or resource busy" in syscalls.run(python(text), folder=tmp_path, time_s=LONG_S).output

@@ -5,7 +5,7 @@ program. What runs under it are only processes that `run` starts.
 """
 
 from premortem.faults.syscalls.by_recipe import ByRecipe, decide_by
-from premortem.faults.syscalls.capability import why_not
+from premortem.faults.syscalls.capability import why_not, why_not_all
 from premortem.faults.syscalls.decisions import GO, Decision, Drop, Fail, Go, Kill, Pause, Sever, Short
 from premortem.faults.syscalls.effects import Struck, can_strike
 from premortem.faults.syscalls.marker import arm
@@ -32,4 +32,5 @@ __all__ = [
     "run",
     "sequence",
     "why_not",
+    "why_not_all",
 ]

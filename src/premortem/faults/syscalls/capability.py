@@ -7,6 +7,7 @@ import os
 import platform
 import sys
 import tempfile
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from premortem.errors import PremortemError
@@ -17,12 +18,11 @@ from premortem.faults.syscalls.run import MACHINES, run
 
 _TRIAL_S = 10.0
 _ENOSPC = 28
-_UNTOUCHED = 3
 
 
 @functools.cache
 def why_not() -> str:
-    """Empty where it works; else why not, in words. 10 ms, once."""
+    """Empty where calls can be watched, failed, delayed and killed at; else why not, in words. 10 ms, once."""
     if sys.platform != "linux":
         return f"{sys.platform} has no seccomp; this needs Linux 5.6 or newer"
     if platform.machine() not in MACHINES:
@@ -32,28 +32,38 @@ def why_not() -> str:
         structs.sizes(platform.machine())
     except OSError as error:
         return f"Linux {platform.release()} cannot ask a supervisor about a call: {error.strerror}"
-    return _tried()
+    return _tried(_failing_fsync, {"fsync": Fail(_ENOSPC)})
 
 
-def _tried() -> str:
-    """Fail an fsync, and halve a write: reading memory and taking a descriptor are tried by that, too."""
+@functools.cache
+def why_not_all() -> str:
+    """Empty where every decision can be carried out; else why writes cannot be halved, nor connections severed.
+
+    That takes a descriptor out of the program (pidfd_getfd), which some containers refuse.
+    """
+    return why_not() or _tried(_halved_write, {"write": Short()})
+
+
+def _failing_fsync() -> None:
+    descriptor = os.open("trial", os.O_WRONLY | os.O_CREAT)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno == _ENOSPC:
+            return
+    raise SystemExit("fsync was not intercepted")
+
+
+def _halved_write() -> None:
+    if os.write(os.open("trial", os.O_WRONLY | os.O_CREAT), b"halved") != len(b"hal"):
+        raise SystemExit("write was not halved")
+
+
+def _tried(trial: Callable[[], None], effects: Mapping[str, Decision]) -> str:
+    def decide(operation: Operation) -> Decision:
+        return effects.get(operation.call, GO) if operation.target == "trial" else GO
+
     with tempfile.TemporaryDirectory(prefix="premortem-") as folder:
-        path = Path(folder) / "trial"
-
-        def trial() -> None:
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT)
-            if os.write(descriptor, b"halved") != _UNTOUCHED:
-                raise SystemExit(2)
-            try:
-                os.fsync(descriptor)
-            except OSError as error:
-                raise SystemExit(0 if error.errno == _ENOSPC else 3) from None
-            raise SystemExit(4)
-
-        def decide(operation: Operation) -> Decision:
-            effects: dict[str, Decision] = {"fsync": Fail(_ENOSPC), "write": Short()}
-            return effects.get(operation.call, GO)
-
         try:
             ended = run(trial, decide, watch=("file",), time_s=_TRIAL_S, folder=Path(folder))
         except (PremortemError, OSError) as error:

@@ -38,16 +38,10 @@ class Descriptors:
 
     def link(self, thread: int, descriptor: int) -> str:
         """The text of /proc/THREAD/fd/DESCRIPTOR; empty where there is none."""
-        name = str(descriptor)
-        with suppress(OSError, KeyError):
-            return os.readlink(name, dir_fd=self._folders[thread])
         try:
-            if thread in self._folders:
-                os.close(self._folders.pop(thread))
-            self._folders[thread] = os.open(f"/proc/{thread}/fd", os.O_RDONLY | os.O_DIRECTORY)
-            return os.readlink(name, dir_fd=self._folders[thread])
-        except OSError:
-            return ""
+            return os.readlink(str(descriptor), dir_fd=self._folders[thread])
+        except (OSError, KeyError):  # a thread that is new, or gone and its number taken by another
+            return self._link_anew(thread, descriptor)
 
     def named(self, link: str, thread: int, descriptor: int) -> tuple[Kind, str]:
         """The kind, and the path or address, of what `link` says."""
@@ -101,10 +95,21 @@ class Descriptors:
 
     def ordinal(self, thread: int) -> int:
         """Its process, numbered from 1 as they show up."""
-        process = self.process(thread)
-        if process not in self._ordinals:
-            self._ordinals[process] = len(self._ordinals) + 1
-        return self._ordinals[process]
+        try:
+            return self._ordinals[thread]
+        except KeyError:
+            process = self.process(thread)
+            first = self._ordinals.setdefault(process, len(set(self._ordinals.values())) + 1)
+            return self._ordinals.setdefault(thread, first)
+
+    def _link_anew(self, thread: int, descriptor: int) -> str:
+        try:
+            if thread in self._folders:
+                os.close(self._folders.pop(thread))
+            self._folders[thread] = os.open(f"/proc/{thread}/fd", os.O_RDONLY | os.O_DIRECTORY)
+            return os.readlink(str(descriptor), dir_fd=self._folders[thread])
+        except OSError:
+            return ""
 
     def close(self) -> None:
         """Let go of the processes that were looked into."""

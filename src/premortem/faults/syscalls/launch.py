@@ -130,7 +130,7 @@ def _target(what: Launch, command: tuple[str, ...], theirs: socket.socket, pipes
         environment = {**(os.environ if what.environment is None else what.environment), **_QUIET}
         os.chdir(what.folder)
         if command:
-            os.closerange(3, os.sysconf("SC_OPEN_MAX"))
+            keeper.close_all_but(0, 1, 2)
         _hand_over(what)
         if command:
             os.execve(command[0], command[1:], environment)  # noqa: S606 - no shell, on purpose
@@ -177,6 +177,8 @@ def _call(start: Start, environment: Mapping[str, str]) -> int:
         code = 0
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else int(end.code is not None)
+        if isinstance(end.code, str):
+            sys.stderr.write(f"{end.code}\n")
     except BaseException:  # noqa: BLE001 - the process ends here, and says why
         traceback.print_exc()
         code = 1

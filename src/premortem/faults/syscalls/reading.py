@@ -47,7 +47,7 @@ class Reader:
         if call.address is not None:
             self._connected(thread, call, arguments)
 
-    def counts_at(self, call: Call, kind: Kind) -> bool:
+    def _counts(self, call: Call, kind: Kind) -> bool:
         """Whether `call` counts at that kind of thing."""
         if kind == "file" and call.name in READS:
             return "read" in self.watch
@@ -58,10 +58,10 @@ class Reader:
             kind, target = self._connected(thread, call, arguments)
         else:
             link = self.descriptors.link(thread, descriptor)
-            if not self.counts_at(call, "file" if link[:1] == "/" else "socket"):
+            if not self._counts(call, "file" if link[:1] == "/" else "socket"):
                 return None
             kind, target = self.descriptors.named(link, thread, descriptor)
-        if not self.counts_at(call, kind):
+        if kind == "other" or not self._counts(call, kind):
             return None
         size, ordinal = self._size(thread, call, arguments), self.descriptors.ordinal(thread)
         flags, offset, data = self._recorded(thread, call, arguments, kind) if self.record else (0, None, b"")
