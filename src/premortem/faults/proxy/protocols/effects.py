@@ -10,7 +10,8 @@ from typing import Protocol
 
 from premortem.errors import ConfigurationError
 
-_DELAY = re.compile(r"([0-9.]+)(?:\.\.([0-9.]+))?")
+_NUMBER = r"([0-9]+(?:\.[0-9]+)?|\.[0-9]+)"
+_DELAY = re.compile(rf"{_NUMBER}(?:\.\.{_NUMBER})?")
 _LONGEST_S = 3600.0
 
 
@@ -63,10 +64,7 @@ def common_effect(text: str) -> End | Delay | None:
     if word != "delay":
         return None
     form = _DELAY.fullmatch(rest.strip())
-    try:
-        least, most = (float(form[1]), float(form[2] or form[1])) if form else (math.nan, math.nan)
-    except ValueError:
-        least = most = math.nan
+    least, most = (float(form[1]), float(form[2] or form[1])) if form else (math.nan, math.nan)
     if not 0 <= least <= most <= _LONGEST_S:
         raise ConfigurationError(
             f"{text!r}: a delay is from 0 to {_LONGEST_S:g} seconds; write delay 0.5, or delay 0.1..0.3 for a drawn one"

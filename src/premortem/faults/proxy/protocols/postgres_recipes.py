@@ -51,13 +51,11 @@ def _name(recipe: Recipe) -> str:
         return what
     first, _, rest = what.partition(" ")
     pair = canonical(what.upper())
-    if pair in PAIRS or (not rest and pair in KEYWORDS):
+    if pair in PAIRS | KEYWORDS:
         return pair
     keyword = canonical(first.upper())
     if keyword in KEYWORDS and rest:
         return f"{keyword} {rest.upper() if keyword in {'CREATE', 'DROP', 'ALTER'} else _table(rest)}"
-    if pair in KEYWORDS:
-        return pair
     known = sorted(FROM_CLIENT | FROM_SERVER | KEYWORDS | PAIRS | set(OTHER_WORDS))
     near = difflib.get_close_matches(what, known, 1) or difflib.get_close_matches(what.upper(), known, 1)
     hint = f"did you mean {near[0]}?" if near else "write a first keyword, as COMMIT or INSERT payments"
