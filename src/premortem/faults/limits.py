@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from premortem.errors import FaultError, MissingRequirementError
-from premortem.faults.soft_limits import held_to_threads, lowered
+from premortem.faults.soft_limits import held_to_threads, lowered, move, restore
 
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
@@ -60,12 +60,12 @@ def why_not() -> str:
     """Empty where a running child's limits can be lowered and raised again, else the exact reason."""
     with subprocess.Popen([sys.executable, "-S", "-c", "input()"], stdin=subprocess.PIPE) as child:
         try:
-            with descriptors(8, child.pid):
-                return ""
+            restore(child.pid, "RLIMIT_NOFILE", move(child.pid, "RLIMIT_NOFILE", 8))
         except (MissingRequirementError, FaultError, OSError) as error:
             return f"{error}"
         finally:
             child.kill()
+    return ""
 
 
 def why_not_threads() -> str:

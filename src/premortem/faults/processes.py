@@ -13,9 +13,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from premortem.errors import FaultError
+from premortem.faults.lease import TTL_S, leased
 from premortem.faults.strike import lifted, struck
+from premortem.faults.undo import Continue, KillGroup
 
 _EFFECT_S = 5.0  # a signal takes effect within microseconds; a machine that needs longer is stuck
+_LONGEST_BLOCK_S = 3600.0  # a command is no fault once it has started; the lease is for our death
 _LATE = 'kill -STOP $$; exec "$@"'  # the process is there, and stands still before it is the command
 
 
@@ -23,9 +26,10 @@ def why_not() -> str:
     """Empty where a child can be stopped, continued and killed, else the exact reason."""
     with subprocess.Popen([sys.executable, "-S", "-c", "input()"], stdin=subprocess.PIPE) as child:
         try:
-            with frozen(child.pid, "a child"):
-                pass
-            kill(child.pid, "a child")
+            child.send_signal(signal.SIGSTOP)
+            _await(lambda: state(child.pid) in "Tt", "a child: was not stopped by SIGSTOP")
+            child.send_signal(signal.SIGCONT)
+            child.kill()
             status = child.wait(_EFFECT_S)
         except (FaultError, OSError, subprocess.TimeoutExpired) as error:
             child.kill()
@@ -40,16 +44,19 @@ def kill(pid: int, what: str) -> None:
 
 
 @contextmanager
-def frozen(pid: int, what: str) -> Iterator[None]:
-    """SIGSTOP for the block: it is alive, holds its connections, and does nothing. FaultError as for `kill`."""
-    os.kill(ours(pid, what), signal.SIGSTOP)
+def frozen(pid: int, what: str, *, ttl_s: float = TTL_S) -> Iterator[None]:
+    """SIGSTOP for the block: it is alive, holds its connections, and does nothing. FaultError as for `kill`.
+
+    On lease: it goes on when we die, and after `ttl_s` seconds.
+    """
+    ours(pid, what)
     try:
-        _await(lambda: state(pid) in "TtZX", f"{what}, process {pid}: was not stopped by SIGSTOP")
-        struck("frozen", f"{what}, process {pid}")
-        yield
+        with leased(Continue.of(pid), what=f"{what}, process {pid}, is frozen", ttl_s=ttl_s):
+            os.kill(pid, signal.SIGSTOP)
+            _await(lambda: state(pid) in "TtZX", f"{what}, process {pid}: was not stopped by SIGSTOP")
+            struck("frozen", f"{what}, process {pid}")
+            yield
     finally:
-        with suppress(ProcessLookupError):  # somebody killed it meanwhile
-            os.kill(pid, signal.SIGCONT)
         lifted("frozen", what)
 
 
@@ -60,24 +67,29 @@ def started_late(
     """A command whose process is there at once and becomes the command only after `after_s` seconds.
 
     What slow starts look like to whoever looks for a process instead of an answer. It is killed when the block ends,
-    unless it has ended. `environment` is added to ours.
+    unless it has ended, and when we die. `environment` is added to ours.
     """
     if not after_s > 0:
         raise FaultError(f"after_s={after_s}: would not be late; name a number of seconds above 0")
     process = subprocess.Popen(
-        ["/bin/sh", "-c", _LATE, "sh", *command], env={**os.environ, **(environment or {})}, cwd=folder
+        ["/bin/sh", "-c", _LATE, "sh", *command],
+        env={**os.environ, **(environment or {})},
+        cwd=folder,
+        start_new_session=True,
     )
+    name = f"{command[0]}, process {process.pid}"
     timer = threading.Timer(after_s, _go_on, (process,))
     try:
-        _await(lambda: state(process.pid) in "TtZX", f"{command[0]}: did not stand still before its start")
-        struck("started late", f"{command[0]}, process {process.pid}: starts after {after_s:g} s")
-        timer.start()
-        yield process
+        with leased(KillGroup.of(process.pid), what=f"{name}, starts late", ttl_s=after_s + _LONGEST_BLOCK_S):
+            _await(lambda: state(process.pid) in "TtZX", f"{name}: did not stand still before its start")
+            struck("started late", f"{name}: starts after {after_s:g} s")
+            timer.start()
+            yield process
     finally:
         timer.cancel()
         process.kill()
         process.wait()
-        lifted("started late", f"{command[0]}, process {process.pid}")
+        lifted("started late", name)
 
 
 @contextmanager

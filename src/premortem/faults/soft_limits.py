@@ -10,28 +10,46 @@ import os
 import resource
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 
 from premortem.errors import FaultError, MissingRequirementError
 from premortem.faults import processes
+from premortem.faults.lease import leased
 from premortem.faults.strike import lifted, struck
+from premortem.faults.undo import RestoreLimit
 
 
 @contextmanager
 def lowered(pid: int, name: str, value: int, fault: str) -> Iterator[None]:
-    """The soft limit `name` (RLIMIT_...) of a child, or of us where `pid` is 0, is `value` for the block."""
+    """The soft limit `name` (RLIMIT_...) of a child, or of us where `pid` is 0, is `value` for the block.
+
+    A child's is on lease: it has its limit back when we die, too.
+    """
     who = f"process {pid}" if pid else "this process"
     if pid:
-        processes.ours(pid, fault)
-    before = move(pid, name, value)
+        processes.ours(pid, name)
+    refuse_no_change(pid, name, value)
     try:
-        struck(f"{fault} limited", f"{name} of {who} is {value}")
-        yield
+        with _leased(pid, name, who) if pid else nullcontext():
+            before = move(pid, name, value)
+            try:
+                struck(f"{fault} limited", f"{name} of {who} is {value}")
+                yield
+            finally:
+                restore(pid, name, before)
     finally:
-        with suppress(ProcessLookupError):  # it ended meanwhile
-            _limit(pid, name, before)
         lifted(f"{fault} limited", who)
+
+
+def _leased(pid: int, name: str, who: str) -> AbstractContextManager[object]:
+    return leased(RestoreLimit.of(pid, int(getattr(resource, name))), what=f"{name} of {who} is lowered")
+
+
+def restore(pid: int, name: str, before: tuple[int, int]) -> None:
+    """Give it back what `move` said it was."""
+    with suppress(ProcessLookupError):  # it ended meanwhile
+        _limit(pid, name, before)
 
 
 def move(pid: int, name: str, soft: int) -> tuple[int, int]:

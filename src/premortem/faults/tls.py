@@ -62,13 +62,13 @@ class Server:
     """Serves https://localhost:`port` until it is closed; `kind` is one of `KINDS`."""
 
     def __init__(self, kind: str = "healthy", *, clock: Clock | None = None) -> None:
+        self._kind = _known(kind)
         self._folder = tempfile.TemporaryDirectory(prefix="premortem-tls-")
         try:
             self._contexts, self.ca = _contexts(Path(self._folder.name), clock or SystemClock())
         except BaseException:
             self._folder.cleanup()
             raise
-        self._kind = _known(kind)
         self._told = "healthy"
         self._lock = threading.Lock()
         self._open: set[socket.socket] = set()
