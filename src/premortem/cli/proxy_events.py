@@ -21,8 +21,9 @@ class Teller:
     def listening(self, proxy: NamedProxy, seed: int) -> None:
         """A proxy is there."""
         armed = ", ".join(str(toxic) for toxic in proxy.toxics()) or "no fault"
+        where = str(proxy.listen) if proxy.enabled else f"{proxy.name} (disabled)"
         self._say(
-            f"{proxy.listen} -> {proxy.upstream}  {armed}  (--seed {seed})",
+            f"{where} -> {proxy.upstream}  {armed}  (--seed {seed})",
             {"event": "listening", **proxy.shown(), "seed": seed},
         )
 
@@ -36,7 +37,7 @@ class Teller:
             strike = hit.strike
             where = f"{hit.proxy}, connection {strike.connection}"
             self._say(
-                f"{click.style('hit', fg='yellow')}  {where}: {strike.what}  [{strike.recipe or hit.toxic}]",
+                f"{click.style('hit', fg='yellow')}  {where}: {strike.what}  [{hit.toxic}]",
                 {
                     "event": "strike",
                     "proxy": hit.proxy,

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from premortem.faults.proxy.toxiproxy.refusals import Refused
+
 Connect = Callable[[tuple[str, int]], socket.socket]
 LATENCY = {
     "attributes": {"latency": 5, "jitter": 0},
@@ -246,3 +248,12 @@ def test_what_a_deleted_proxy_has_hit_is_not_forgotten(api: Any, upstream: Any, 
     assert api.proxies.counts() == {("shop", "reset_peer (timeout 0)"): 2}
     assert [hit.strike.what for hit in api.proxies.hits()] == ["reset", "reset"]
     assert api.proxies.hits() == []
+
+
+def test_a_request_under_way_does_not_open_a_deleted_proxy_again(api: Any, upstream: Any) -> None:
+    api.proxy(upstream.address, enabled=False)
+    under_way = api.proxies.get("shop")
+    api.proxies.delete("shop")
+    with pytest.raises(Refused, match="proxy not found"):
+        under_way.enable()
+    assert not under_way.enabled

@@ -15,7 +15,7 @@ from premortem.errors import FaultError
 from premortem.faults.proxy import FaultProxy, ProxyHost
 from premortem.faults.proxy.toxiproxy.config import Address, ProxyEntry, read_address, read_listen
 from premortem.faults.proxy.toxiproxy.fields import Fields, Json
-from premortem.faults.proxy.toxiproxy.refusals import bad_body, no_toxic, toxic_exists
+from premortem.faults.proxy.toxiproxy.refusals import bad_body, no_proxy, no_toxic, toxic_exists
 from premortem.faults.proxy.toxiproxy.tally import Held, Hit, Tally
 from premortem.faults.proxy.toxiproxy.toxics import Toxic
 
@@ -42,6 +42,7 @@ class NamedProxy:
         self._host = host
         self._seed = seed
         self._lock = threading.RLock()
+        self._ended = False
         self._proxy: FaultProxy | None = None
         self._down: Held | None = None
         self._toxics: dict[str, Held] = {}
@@ -80,6 +81,12 @@ class NamedProxy:
             self._down = None
             self._proxy.close()
             self._proxy = None
+
+    def end(self) -> None:
+        """Close it for good: a request that was under way when it was deleted does not open it again."""
+        with self._lock:
+            self._ended = True
+            self.close()
 
     def update(self, told: Json, check: Callable[[Address], None]) -> None:
         """Change what the request names; `check` refuses an upstream. A new address drops the connections.
@@ -198,6 +205,8 @@ class NamedProxy:
             }
 
     def _open(self) -> None:
+        if self._ended:
+            raise no_proxy(self.name)
         upstream = (self.upstream.host, self.upstream.port)
         try:
             self._proxy = self._host.open(upstream, port=self.listen.port, name=self.name, seed=self._seed)

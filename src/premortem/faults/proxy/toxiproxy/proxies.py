@@ -74,7 +74,7 @@ class Proxies:
             if self._proxies.get(name) is not proxy:
                 raise no_proxy(name)
             del self._proxies[name]
-        proxy.close()
+        proxy.end()
         hits, counts = proxy.hits(), proxy.counts()
         with self._lock:
             self._gone_hits.extend(hits)
