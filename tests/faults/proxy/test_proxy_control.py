@@ -45,13 +45,15 @@ def deaf_server() -> Iterator[tuple[str, int]]:
                 one.close()
 
 
-def test_control_answers_while_a_connection_to_the_server_is_pending(proxy_host: ProxyHost, connect: Connect) -> None:
+def test_control_answers_while_a_connection_to_the_server_is_pending(
+    proxy_host: ProxyHost, connect: Connect, eventually: Eventually
+) -> None:
     with deaf_server() as address, proxy_host.open(address) as proxy:
         clients = [connect(proxy) for _ in range(5)]
         clients[0].say(b"x")
         since = time.monotonic()
         with proxy.latency(0.01), proxy.black_hole():
-            assert len(proxy.connections()) == 5
+            assert eventually(lambda: len(proxy.connections()) == 5)
         assert clients[0].silent()
         with proxy.down():
             assert clients[0].fate() in ("end", "reset")  # a byte of its own was never read

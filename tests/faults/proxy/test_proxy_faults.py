@@ -163,6 +163,7 @@ def test_a_reset_is_one_on_live_connections_too_and_on_both_sides(
         assert eventually(lambda: ends == ["reset"])
         assert [strike.connection for strike in reset.strikes] == [1, 2]
         late = connect(proxy)
+        assert late.read(1) == b"x"
         with proxy.reset(direction="down"):
             assert late.fate() == "reset"
         assert eventually(lambda: ends == ["reset", "end"])

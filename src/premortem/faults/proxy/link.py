@@ -147,9 +147,10 @@ class Link:
             self.begin_close(Last.CLOSE)
         elif fate.what == "abandon":
             self._abandon()
+        elif arm.fault.direction == "both":
+            self.close(reset=("client", "server"))
         else:
-            towards = arm.fault.direction
-            self.close(reset=[side for side, way in (("client", "down"), ("server", "up")) if towards in ("both", way)])
+            self._reset_one(self.client if arm.fault.direction == "down" else self.server)
 
     def aside(self, pipe: Pipe, aside: Aside) -> None:
         """What a stage has to say, or sends back."""
@@ -163,6 +164,14 @@ class Link:
                 self.port.struck(aside.fault, self, action.what, action.recipe)
         else:
             self.port.seen(aside.fault, action)
+
+    def _reset_one(self, side: Side | None) -> None:
+        """A reset for this side, an end for the other."""
+        if side is not None:
+            side.close(reset=True)
+            side.hears.ended = True
+            side.tells.stop()
+        self.begin_close(Last.CLOSE)
 
     def _abandon(self) -> None:
         self._hang_up()
@@ -241,7 +250,7 @@ class Link:
             pipe.stop()
         self._abort(monotonic() + FLUSH_S)
 
-    def close(self, *, reset: tuple[str, ...] | list[str] = ()) -> None:
+    def close(self, *, reset: tuple[str, ...] = ()) -> None:
         """End it now; with a reset for the sides that are named."""
         if self.closed:
             return
