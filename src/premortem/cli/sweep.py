@@ -25,7 +25,7 @@ class Terminated(SystemExit):
     """SIGTERM or SIGHUP came: everything is undone on the way out, and what was found is printed."""
 
 
-@click.command("sweep", context_settings={"ignore_unknown_options": False})
+@click.command("sweep", context_settings={"allow_interspersed_args": False})
 @click.argument("words", metavar="-- COMMAND...", nargs=-1, type=click.UNPROCESSED)
 @click.option("--check", default="", metavar="CMD", help="Judges each trial: exit 0, all is well. Required.")
 @click.option("--setup", default="", metavar="CMD", help="Runs before each trial, without a fault.")

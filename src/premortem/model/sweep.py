@@ -65,7 +65,8 @@ class Trial:
     """One run under one fault. `then` is the recipe of a second one, which struck the recovery.
 
     `ended` says how the command ended, `evidence` what the check printed when it did not hold (or why there is no
-    verdict), `output` is the end of what the command printed.
+    verdict), `output` is the end of what the command printed. `number` is its place in the order of the plan: several
+    workers do not end in it.
     """
 
     recipe: str
@@ -77,6 +78,7 @@ class Trial:
     evidence: str = ""
     output: str = ""
     elapsed_s: float = 0.0
+    number: int = 0
 
     @property
     def gist(self) -> str:
@@ -144,9 +146,9 @@ class Sweep:
 
     @property
     def classes(self) -> tuple[OutcomeClass, ...]:
-        """Equal trials together, worst first, then in the order in which they were found."""
+        """Equal trials together, worst first, then in the order of the plan."""
         found: dict[tuple[str, ...], list[Trial]] = {}
-        for trial in self.trials:
+        for trial in sorted(self.trials, key=lambda trial: trial.number):
             found.setdefault(_likeness(trial), []).append(trial)
         classes = [_class(trials) for trials in found.values()]
         return tuple(sorted(classes, key=lambda one: -one.outcome.severity))
@@ -206,8 +208,15 @@ def _place(recipe: str) -> str:
 
 
 def _class(trials: list[Trial]) -> OutcomeClass:
+    trials = sorted(trials, key=lambda trial: _turn(trial.recipe) + (_turn(trial.then) if trial.then else ()))
     first = trials[0]
     name = _place(first.recipe) + (f" then {_place(first.then)}" if first.then else "")
     recipes = tuple(trial.recipes for trial in trials)
     details = dict.fromkeys(trial.detail for trial in trials if trial.detail)
     return OutcomeClass(name, first.outcome, len(trials), first, recipes, tuple(details))
+
+
+def _turn(recipe: str) -> tuple[int, bool]:
+    """Sorts by the number, and once before from there on."""
+    whole = Recipe.parse(recipe)
+    return whole.nth, whole.onward

@@ -45,7 +45,9 @@ class CallSource:
         """Before each call, and after it; a delay only before."""
         wanted = [effect for effect in effects if effect.partition(" ")[0] in ("raise", "delay", "return")]
         for effect in wanted:
-            CallEffect.parse(effect)
+            parsed = CallEffect.parse(effect)
+            if parsed.kind == "raise" and "." not in parsed.exception:  # others may be known to the program alone
+                parsed.make(effect)
         points: list[Point] = []
         for one in seen:
             for effect in wanted or ([] if effects else [DEFAULT]):

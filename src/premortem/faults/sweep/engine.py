@@ -100,6 +100,9 @@ class _UnderWay:
         if measured.flaw or measured.clean is None:
             self.found = replace(self.found, flaw=measured.flaw)
             return
+        if self.plan.effects and measured.clean.operations and not measured.points:
+            told = ",".join(self.plan.effects)
+            raise ConfigurationError(f"--effects {told}: suits nothing that is watched; leave it out to see what does")
         time_s = self.plan.time_s or max(_LEAST_TIME_S, _TIMES_CLEAN * measured.clean.elapsed_s)
         chosen = self._chosen(measured.points)
         points = len(chosen) if self.plan.at else len(measured.points)
@@ -153,7 +156,7 @@ class _UnderWay:
         self.found = replace(self.found, points=self.found.points + len(points))
         return [
             replace(task, number=number, then=str(point.recipe), record=False)
-            for number, (task, point) in enumerate(allowed, 1)
+            for number, (task, point) in enumerate(allowed, len(followed) + 1)
         ]
 
 

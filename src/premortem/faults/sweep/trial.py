@@ -108,7 +108,7 @@ class Bench:
     def _try(self, task: Task, folder: Path) -> Answer:
         began = time.monotonic()
         recipe = Recipe.parse(task.recipe)
-        trial = Trial(task.recipe, Outcome.UNJUDGED, "", task.detail, task.then)
+        trial = Trial(task.recipe, Outcome.UNJUDGED, "", task.detail, task.then, number=task.number)
         if flaw := self._set_up(folder, task):
             return Answer(task.number, replace(trial, evidence=flaw))
         ended = self._sources[recipe.world].strike(self._start(self._plan.command, folder, task), recipe)
