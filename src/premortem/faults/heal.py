@@ -65,6 +65,8 @@ def heal(folder: Path | None = None, *, dry_run: bool = False) -> tuple[Healed, 
             healed.append(Healed(path, 0, path.name, "", Outcome.UNREADABLE, str(error)))
             continue
         healed += _heal(record, dry_run=dry_run)
+    if not dry_run:
+        lease_journal.remove_strays(place)
     return tuple(healed)
 
 

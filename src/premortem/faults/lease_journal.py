@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from premortem.errors import ConfigurationError
-from premortem.faults.identity import Owner
+from premortem.faults.identity import Owner, born
 from premortem.faults.undo import Undo, as_fields, from_fields
 
 FOLDER_VARIABLE = "PREMORTEM_FAULTS"
@@ -118,6 +118,15 @@ def tidy(record: Recorded) -> bool:
         copy.unlink(missing_ok=True)
     record.path.unlink(missing_ok=True)
     return True
+
+
+def remove_strays(folder: Path) -> None:
+    """Remove drafts and copies of owners that died before the line that would have needed them was written."""
+    for path in (*folder.glob("*.draft"), *(folder / COPIES).glob("*-*-*")):
+        name = "-".join(path.stem.split("-")[:2])
+        pid = int(name.partition("-")[0]) if name.partition("-")[0].isdigit() else 0
+        if name != Owner(pid, born(pid)).name and not (folder / f"{name}.jsonl").exists():
+            path.unlink(missing_ok=True)
 
 
 def _append(path: Path, *lines: Line) -> None:

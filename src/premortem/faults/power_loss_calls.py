@@ -83,7 +83,7 @@ def _remove_folder(disk: Disk, operation: Operation) -> None:
 
 def _rename(disk: Disk, operation: Operation) -> None:
     old, new, flags = operation.target, operation.to, operation.flags
-    if old not in disk.now or not _replaces(disk, old, new, flags):
+    if old not in disk.now or new.startswith(f"{old}/") or not _replaces(disk, old, new, flags):
         return
     come = _moved(disk, old, new) + (_moved(disk, new, old) if flags & _EXCHANGE else ())
     kept = {path for path, _ in come}

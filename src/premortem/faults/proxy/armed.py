@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Strike:
-    """A fault took effect, at `at_s` of the monotonic clock, on the connection of that number; `recipe` repeats it."""
+    """A fault took effect, at `at_s` of the monotonic clock, on the connection of that number; `recipe` repeats it.
+
+    Connection 0 is one that never was: it was refused.
+    """
 
     at_s: float
     connection: int

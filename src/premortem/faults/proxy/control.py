@@ -42,7 +42,7 @@ class Owner:
         self._ports: dict[int, Port] = {}
         self._do: dict[str, Callable[[Request], Json]] = {
             "open": self._open, "close": self._close, "arm": self._arm, "change": self._change,
-            "disarm": self._disarm, "connections": self._connections, "sync": lambda _request: None,
+            "disarm": self._disarm, "connections": self._connections, "sync": self._sync,
         }  # fmt: skip
         engine.add(channel.fileno(), IN, self._ready)
 
@@ -107,6 +107,10 @@ class Owner:
 
     def _disarm(self, request: Request) -> None:
         self._port(request).disarm(cast("int", request["arm"]))
+
+    def _sync(self, _request: Request) -> None:
+        for port in self._ports.values():
+            port.look()
 
     def _connections(self, request: Request) -> Json:
         return [list(astuple(record)) for record in self._port(request).records()]

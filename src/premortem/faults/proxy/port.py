@@ -12,6 +12,7 @@ from premortem.faults.proxy.kinds.fault import Fate, Fault
 from premortem.faults.proxy.link import Link
 from premortem.faults.proxy.listener import Listener
 from premortem.faults.proxy.protocols import Script, Seen
+from premortem.faults.proxy.refusals import Witness
 
 if TYPE_CHECKING:
     from premortem.faults.proxy.control import Owner
@@ -73,6 +74,7 @@ class Port:
         self._links: set[Link] = set()
         self._arms: dict[int, Arm] = {}
         self._past: deque[Record] = deque(maxlen=_KEPT)
+        self._witness: Witness | None = None
         self.upstream_listens = upstreams.listens(self.upstream)
         self.refresh()
 
@@ -95,6 +97,7 @@ class Port:
 
     def disarm(self, number: int) -> None:
         """Take a fault out; nothing happens if it is not there any more."""
+        self.look()
         if self._arms.pop(number, None) is not None:
             for link in list(self._links):
                 link.part(number)
@@ -106,6 +109,8 @@ class Port:
 
     def close(self) -> None:
         """Refuse everybody, and end what there is."""
+        if self._witness is not None:
+            self._witness.close()
         self._arms.clear()
         self._listener.close()
         for link in list(self._links):
@@ -114,10 +119,21 @@ class Port:
 
     def refresh(self) -> None:
         """Open or close the port, as it has to be now."""
-        if self.upstream_listens and not any(arm.fault.closes_port for arm in self._arms.values()):
+        closed = any(arm.fault.closes_port for arm in self._arms.values())
+        if self.upstream_listens and not closed:
             self._listener.open()
         else:
             self._listener.close()
+        if closed and self._witness is None:
+            self._witness = Witness(self.engine, self.number, self._refused)
+        elif not closed and self._witness is not None:
+            self._witness.close()
+            self._witness = None
+
+    def look(self) -> None:
+        """Tell of the strikes that nobody tells us of."""
+        if self._witness is not None:
+            self._witness.look()
 
     def set_upstream(self, *, listens: bool) -> None:
         """Whether somebody listens at the upstream was looked up."""
@@ -133,6 +149,12 @@ class Port:
         """A fault has hit a connection."""
         if (arm := self._arms.get(number)) is not None:
             self._owner.struck(number, link.number, what, recipe or str(arm.fault))
+
+    def _refused(self, what: str) -> None:
+        """Somebody has tried a port that a fault has closed; without an upstream it would have been closed anyway."""
+        arm = next((arm for arm in self._arms.values() if arm.fault.closes_port), None)
+        if arm is not None and self.upstream_listens:
+            self._owner.struck(arm.number, 0, what, str(arm.fault))
 
     def seen(self, number: int, seen: Seen) -> None:
         """A message went by under a fault that records."""

@@ -51,7 +51,7 @@ def _varied(numbers: list[int], points: Sequence[Point], seed: int) -> list[int]
 
 
 def _near(points: Sequence[Point]) -> set[str]:
-    """The operations that make a promise, their neighbours, and the last two: the answer and what came before it."""
+    """The operations that make a promise, what comes before and the two behind, and the last two of all."""
     sequences: dict[str, dict[str, Recipe]] = {}
     for point in points:
         sequences.setdefault(point.recipe.world, {}).setdefault(_operation(point.recipe), point.recipe)
@@ -60,7 +60,7 @@ def _near(points: Sequence[Point]) -> set[str]:
         names = list(sequence)
         for place, recipe in enumerate(sequence.values()):
             if _PROMISES.fullmatch(recipe.what):
-                near.update(names[max(0, place - 1) : place + 2])
+                near.update(names[max(0, place - 1) : place + 3])
         near.update(names[-2:])
     return near
 

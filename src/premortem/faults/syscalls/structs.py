@@ -7,6 +7,7 @@ Sources: `linux/seccomp.h`, `linux/prctl.h`, seccomp_unotify(2), pidfd_getfd(2).
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import struct
 from typing import Final
@@ -90,7 +91,7 @@ def install(filter_: bytes, machine: str) -> int:
         try:
             return _syscall("seccomp", _SECCOMP[machine], _SET_MODE_FILTER, flags, ctypes.byref(program))
         except OSError as error:
-            if error.errno != 22 or flags == _NEW_LISTENER:  # noqa: PLR2004 - EINVAL: it does not know the flag
+            if error.errno != errno.EINVAL or flags == _NEW_LISTENER:
                 raise
     raise AssertionError("not reached")
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, replace
+from typing import Final
 
 from premortem.faults.proxy.protocols import Action, Cut, Direction, Pass, Reply
 from premortem.faults.proxy.protocols import postgres_messages as pg
@@ -70,6 +71,10 @@ class _Asked:
         return self.strike is not None and not self.stand_in and (self.kind != pg.QUERY or self.index < 0)
 
 
+# What nobody minds is the same object every time; of a Query, the statements that were answered are counted.
+_UNMARKED: Final = {kind: _Asked(kind) for kind in pg.ANSWERS if kind != pg.QUERY}
+
+
 class PostgresConversation(Engine[Message, Effect]):
     """One connection of a client to a PostgreSQL server."""
 
@@ -104,7 +109,7 @@ class PostgresConversation(Engine[Message, Effect]):
             self._copying = False
         if kind == pg.FLUSH and "after" in self.tally.moments:
             for asked in self._asked:
-                asked.flushed = True
+                asked.flushed = asked.strike is not None
         if self._parting is not None and (kind in pg.ROUNDS or kind == pg.FLUSH):
             return Fate(then=self._last_words(self._parting))
         if self._ending is not None and kind == pg.FLUSH:
@@ -150,10 +155,9 @@ class PostgresConversation(Engine[Message, Effect]):
 
     def _wanted_answer(self, kind: int, strike: Strike[Effect] | None, meaning: list[Statement], place: int) -> _Asked:
         if strike is None:
-            return _Asked(kind)
+            return _UNMARKED.get(kind) or _Asked(kind)
         if kind in (pg.COPY_DONE, pg.COPY_FAIL) and self._asked:  # it is the COPY that is answered
-            copy = self._asked[0]
-            copy.strike, copy.index, copy.stand_in = strike, copy.done, False
+            self._asked[0] = replace(self._asked[0], strike=strike, index=self._asked[0].done, stand_in=False)
         whole = kind == pg.QUERY and strike.plan.name == pg.CLIENT_NAMES[kind]
         index = len(meaning) - 1 if whole else place
         ends = bool(meaning) and meaning[index].ends_transaction
@@ -215,8 +219,7 @@ class PostgresConversation(Engine[Message, Effect]):
     def _fail_copy(self, strike: Strike[Effect]) -> Fate | None:
         if not self._asked:  # the server has failed it before
             return None
-        copy = self._asked[0]
-        copy.strike, copy.index, copy.stand_in = strike, copy.done, True
+        self._asked[0] = replace(self._asked[0], strike=strike, index=self._asked[0].done, stand_in=True)
         self._copying = False
         self._answers.heed(everything=True)
         return Fate((Pass(pg.frame(pg.COPY_FAIL, _STAND_IN + b"\0")),), swallow=True)

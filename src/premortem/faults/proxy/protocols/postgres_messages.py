@@ -5,9 +5,8 @@ Source: the PostgreSQL manual, "Frontend/Backend Protocol", Message Formats.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from struct import Struct
-from typing import Final
+from typing import Final, NamedTuple
 
 from premortem.faults.proxy.protocols.engine import LIMIT_BYTES, Reader, UnreadableError
 
@@ -88,8 +87,7 @@ _PAIR = Struct(">II")
 _ROUTINE = frozenset(b"DdNSAtKHVc")  # answers that end nothing
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(NamedTuple):
     """`kind` is its letter; `body` its beginning, as far as it matters; `name` only where the letter does not tell."""
 
     kind: int

@@ -1,6 +1,7 @@
 """Toxiproxy's HTTP API and configuration file, so that its clients in eleven languages work on our proxy unchanged.
 
-Law: what a client sends is done, or refused in words; it is never ignored.
+Law: what a client asks for is done, or refused in words. Two things alone are passed over, because clients send them
+unasked: the toxics in an update of a proxy, and the stream of a toxic that strikes whole connections.
 
 Prior art: Shopify/toxiproxy 2.12 (`api.go`, `toxic_collection.go`, `toxics/`): paths, JSON shapes, status codes and
 error texts are its own.

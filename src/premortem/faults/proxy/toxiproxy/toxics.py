@@ -20,7 +20,7 @@ _RECIPE = "recipe"
 _NO_LOSS = (
     "packet_loss: a stream proxy cannot lose packets: TCP has acknowledged them before the proxy reads them, so nobody "
     "sends them again, and the bytes would be missing from the stream, which no network does; for real loss with "
-    "retransmission use premortem.faults.network.lossy, for slowness latency with jitter, for damage corrupt"
+    "retransmission use premortem.faults.network.Network.lossy, for slowness latency with jitter, for damage corrupt"
 )
 
 
@@ -88,7 +88,7 @@ class Toxic:
         told = dict(self.attributes)
         if self.type == "at":
             return str(told[_RECIPE])
-        values = ", ".join(f"{name} {value:g}" for name, value in told.items() if not isinstance(value, str))
+        values = ", ".join(f"{name} {value}" for name, value in told.items() if not isinstance(value, str))
         return f"{self.type} ({values})" if values else self.type
 
 
