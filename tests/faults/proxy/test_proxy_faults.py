@@ -184,12 +184,27 @@ def test_a_reset_waits_for_its_time_and_is_called_off_with_its_fault(echo_proxy:
 def test_refuse_is_a_refusal_and_leaves_live_connections_alone(echo_proxy: FaultProxy, connect: Connect) -> None:
     live = connect(echo_proxy)
     assert live.echoes()
-    with echo_proxy.refuse():
+    with echo_proxy.refuse() as refuse:
         for _ in range(3):
             with pytest.raises(ConnectionRefusedError):
                 connect(echo_proxy)
         assert live.echoes()
+        assert refuse.strikes[-1].connection == 0
+        assert "refused" in refuse.strikes[-1].what
     assert connect(echo_proxy).echoes()
+
+
+def test_refusing_nobody_has_hit_nobody_where_that_can_be_seen(echo_proxy: FaultProxy) -> None:
+    try:
+        socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_TCP).close()
+    except PermissionError:
+        pytest.skip("without CAP_NET_RAW nobody can tell whose attempt it was that failed")
+    with echo_proxy.refuse() as refuse:
+        with socket.socket() as closed:
+            closed.bind(("127.0.0.1", 0))
+            with pytest.raises(ConnectionRefusedError):
+                socket.create_connection(closed.getsockname())
+        assert not refuse.hit
 
 
 def test_down_refuses_and_ends_live_connections_in_order(echo_proxy: FaultProxy, connect: Connect) -> None:
