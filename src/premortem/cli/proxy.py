@@ -45,7 +45,7 @@ _EVERY_S = 0.05
     type=click.Choice(["both", "up", "down"]),
     default="both",
     show_default=True,
-    help="Up is towards the server.",
+    help="Up is towards the server; what strikes whole connections has none.",
 )
 @click.option(
     "--share",
@@ -146,7 +146,10 @@ def _stopped_by_signals() -> Iterator[threading.Event]:
     def ask(_: int, __: FrameType | None) -> None:
         stop.set()
 
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    wanted = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup wants it to go on
+        wanted.append(signal.SIGHUP)
+    before = {number: signal.signal(number, ask) for number in wanted}
     try:
         yield stop
     finally:

@@ -236,7 +236,7 @@ def test_metrics_count_bytes_and_strikes(api: Any, upstream: Any, connect: Conne
     labels = f'proxy="shop",listener="127.0.0.1:{listen[1]}",upstream="{upstream.name}"'
     for direction in ("upstream", "downstream"):
         assert f'toxiproxy_proxy_sent_bytes_total{{direction="{direction}",{labels}}} 5' in text
-    assert 'fault="limit_data (bytes 1.07374e+09)"} 0' in text
+    assert 'fault="limit_data (bytes 1073741824)"} 0' in text
 
 
 def test_what_a_deleted_proxy_has_hit_is_not_forgotten(api: Any, upstream: Any, connect: Connect) -> None:

@@ -92,7 +92,7 @@ def test_an_update_changes_only_what_it_names(type_: str, value: int) -> None:
         ({"type": "latency", "attributes": [20]}, "has to be a JSON object"),
         ({"type": "limit_data", "attributes": {"bytes": 1.5}}, "has to be a whole number"),
         ({"type": "latency", "toxicity": 1.5}, "from 0 (no connection) to 1"),
-        ({"type": "packet_loss", "attributes": {"loss_rate": 0.1}}, "premortem.faults.network.lossy"),
+        ({"type": "packet_loss", "attributes": {"loss_rate": 0.1}}, "premortem.faults.network.Network.lossy"),
         ({"type": "at"}, "missing required field: attributes.recipe"),
         ([], "a toxic has to be a JSON object"),
     ],
