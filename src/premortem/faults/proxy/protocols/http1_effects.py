@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import gzip
 import http
-import json
 import re
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from premortem.errors import ConfigurationError
-from premortem.faults.proxy.protocols import Action, Cut, Hit, Pass, Wait
+from premortem.faults.proxy.protocols import Hit, Pass
 from premortem.faults.proxy.protocols.effects import Delay, End, common_effect
-from premortem.faults.proxy.protocols.engine import LIMIT_BYTES, Alteration
-from premortem.faults.proxy.protocols.http1_messages import NO_BODY, Body, Head, unchunked, with_fields
+from premortem.faults.proxy.protocols.engine import Alteration
+from premortem.faults.proxy.protocols.http1_alterations import COLLECT_BYTES, Dripping, Relabelled, Renamed, Truncated
+from premortem.faults.proxy.protocols.http1_messages import NO_BODY, Body, Head, with_fields
 
-_COLLECT_BYTES = 1 << 20
 _STATUS = re.compile(r"status\s+([2-5][0-9][0-9])(?:\s+(.*))?", re.DOTALL)
 _HEADER = re.compile(r"([A-Za-z0-9!#$%&'*+.^_`|~-]+)\s*:\s*([^\r\n]*)")
 _NEXT_FIELD = re.compile(r";\s*(?=[A-Za-z0-9-]+\s*:)")
@@ -75,7 +72,7 @@ class Labelled:
         if self.charset:
             kind = head.fields.get("content-type", "text/plain").split(";")[0].strip()
             value = f"{kind}; charset={value}"
-        return _Relabelled(head.size, [Pass(with_fields(head.raw, {self.name: value})), hit])
+        return Relabelled(head.size, [Pass(with_fields(head.raw, {self.name: value})), hit])
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +91,7 @@ class Truncate:
         if head.body is Body.NONE or (head.body is Body.LENGTH and head.length <= (self.keep or 0)):
             return None
         keep = head.length // 2 if self.keep is None and head.body is Body.LENGTH else self.keep
-        return _Truncated(head.size, keep, hit)
+        return Truncated(head.size, keep, hit)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +108,7 @@ class Drip:
 
     def alter(self, head: Head, hit: Hit) -> Alteration | None:
         """None if there is no body."""
-        return None if head.body is Body.NONE else _Dripping(head, self, hit)
+        return None if head.body is Body.NONE else Dripping(head.size, self.size, self.pause_s, hit)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +125,7 @@ class Rename:
 
     def alter(self, head: Head, hit: Hit) -> Alteration | None:
         """None if there is no body, or a longer one than is ever held in memory."""
-        return None if head.body is Body.NONE or head.length > _COLLECT_BYTES else _Renamed(head, self, hit)
+        return None if head.body is Body.NONE or head.length > COLLECT_BYTES else Renamed(head, self.old, self.new, hit)
 
 
 Altering = Labelled | Truncate | Drip | Rename
@@ -210,120 +207,3 @@ def _reason(status: int) -> str:
         return http.HTTPStatus(status).phrase
     except ValueError:
         return "Made Up"
-
-
-class _Relabelled:
-    """Other bytes in place of the first `size`, once; the rest as it comes."""
-
-    def __init__(self, size: int, instead: list[Action]) -> None:
-        self._left = size
-        self._instead = instead
-
-    def feed(self, data: bytes) -> list[Action]:
-        out, self._instead = self._instead, []
-        skipped = min(self._left, len(data))
-        self._left -= skipped
-        return [*out, Pass(data[skipped:])] if skipped < len(data) else out
-
-    def end(self) -> list[Action]:
-        return []
-
-
-class _Truncated:
-    """So many bytes of the body and no more; without a number, half of what comes, or of LIMIT_BYTES."""
-
-    def __init__(self, head_size: int, keep: int | None, hit: Hit) -> None:
-        self._keep = None if keep is None else head_size + keep
-        self._head_size = head_size
-        self._hit = hit
-        self._held = b""
-
-    def feed(self, data: bytes) -> list[Action]:
-        if self._keep is None:
-            self._held += data
-            return self.end() if len(self._held) >= self._head_size + LIMIT_BYTES else []
-        if len(data) <= self._keep:
-            self._keep -= len(data)
-            return [Pass(data)]
-        kept = [Pass(data[: self._keep])] if self._keep else []
-        return [*kept, self._hit, Cut(reset=False)]
-
-    def end(self) -> list[Action]:
-        if self._keep is not None:
-            return []
-        body = min(len(self._held) - self._head_size, LIMIT_BYTES)
-        return [Pass(self._held[: self._head_size + body // 2]), self._hit, Cut(reset=False)]
-
-
-class _Dripping:
-    """The head at once, the body in pieces."""
-
-    def __init__(self, head: Head, drip: Drip, hit: Hit) -> None:
-        self._head_left = head.size
-        self._drip = drip
-        self._room = drip.size
-        self._hit: list[Action] = [hit]
-
-    def feed(self, data: bytes) -> list[Action]:
-        at = min(self._head_left, len(data))
-        self._head_left -= at
-        out: list[Action] = [Pass(data[:at])] if at else []
-        while at < len(data):
-            out += self._hit
-            self._hit = []
-            if not self._room:
-                out.append(Wait(self._drip.pause_s))
-                self._room = self._drip.size
-            piece = data[at : at + self._room]
-            out.append(Pass(piece))
-            at += len(piece)
-            self._room -= len(piece)
-        return out
-
-    def end(self) -> list[Action]:
-        return []
-
-
-class _Renamed:
-    """The whole answer, written anew; an answer without that field is left as it is."""
-
-    def __init__(self, head: Head, rename: Rename, hit: Hit) -> None:
-        self._head = head
-        self._rename = rename
-        self._hit = hit
-        self._held = bytearray()
-        self._gave_up = False
-
-    def feed(self, data: bytes) -> list[Action]:
-        if self._gave_up:
-            return [Pass(data)]
-        self._held += data
-        if len(self._held) <= self._head.size + 2 * _COLLECT_BYTES:
-            return []
-        self._gave_up = True
-        return [Pass(bytes(self._held))]
-
-    def end(self) -> list[Action]:
-        if self._gave_up:
-            return []
-        body = self._content(bytes(self._held[self._head.size :]))
-        old, new = (json.dumps(name).encode() for name in (self._rename.old, self._rename.new))
-        renamed, times = re.subn(
-            re.escape(old) + rb"(?=\s*:)", lambda _: new, body
-        )  # a value is never followed by a colon
-        if not times:
-            return [Pass(bytes(self._held))]
-        gone = frozenset(("transfer-encoding", "content-encoding", "trailer"))
-        head = with_fields(self._head.raw, {"Content-Length": str(len(renamed))}, gone)
-        return [Pass(head + renamed), self._hit]
-
-    def _content(self, body: bytes) -> bytes:
-        """Without chunks and compression; nothing if it cannot be read."""
-        try:
-            plain = unchunked(body) if self._head.body is Body.CHUNKED else body
-            coding = self._head.fields.get("content-encoding", "identity").lower()
-            if coding in {"gzip", "x-gzip"}:
-                return gzip.decompress(plain)
-            return zlib.decompress(plain) if coding == "deflate" else plain
-        except (OSError, EOFError, ValueError, zlib.error):
-            return b""

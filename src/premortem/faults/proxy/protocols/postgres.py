@@ -12,16 +12,15 @@ a statement of the extended protocol is durable only when its Sync is: then `aft
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import dataclass, replace
-from typing import Final
 
 from premortem.faults.proxy.protocols import Action, Cut, Direction, Pass, Reply
 from premortem.faults.proxy.protocols import postgres_messages as pg
 from premortem.faults.proxy.protocols.effects import Delay, End
 from premortem.faults.proxy.protocols.engine import Engine, Fate
+from premortem.faults.proxy.protocols.postgres_backlog import UNMARKED, Asked, Backlog
 from premortem.faults.proxy.protocols.postgres_errors import MadeUpError
-from premortem.faults.proxy.protocols.postgres_messages import Message
+from premortem.faults.proxy.protocols.postgres_frames import ClientMessages, Message, ServerMessages
 from premortem.faults.proxy.protocols.postgres_recipes import Effect, plan
 from premortem.faults.proxy.protocols.postgres_statements import NOTHING, Statement, statements
 from premortem.faults.proxy.protocols.tally import Strike, Tally
@@ -34,64 +33,21 @@ _SWALLOWED = Fate(swallow=True)
 _LEAVE_NO_TRANSACTION = frozenset(("COMMIT", "PREPARE TRANSACTION"))
 
 
-@dataclass(slots=True)
-class _Asked:
-    """What the server has yet to answer.
-
-    `strike` is to be struck when statement number `index` has been answered, or by any error if it is on the `whole`
-    Query; with `stand_in`, from there on the answers are a stand-in's.
-    """
-
-    kind: int
-    strike: Strike[Effect] | None = None
-    index: int = 0
-    whole: bool = False
-    done: int = 0  # statements of a Query that were answered
-    ends_transaction: bool = False
-    stand_in: bool = False
-    swallow: bool = False  # ours, not the client's
-    flushed: bool = False  # the client waits for this answer without a Sync
-    client_waits: bool = False  # although it is ours, its ReadyForQuery is the client's
-
-    @property
-    def is_ours(self) -> bool:
-        """Whether what the server says now answers us."""
-        return self.swallow or (self.stand_in and (self.kind != pg.QUERY or self.done >= self.index))
-
-    @property
-    def is_struck_by_error(self) -> bool:
-        """Not if it is an earlier statement that failed, or if the strike is on ReadyForQuery."""
-        if self.stand_in:
-            return self.is_ours
-        return self.whole or (self.index == self.done if self.kind == pg.QUERY else self.kind not in pg.ROUNDS)
-
-    @property
-    def is_struck_by_ready(self) -> bool:
-        """If the strike is on a whole round that has no statement."""
-        return self.strike is not None and not self.stand_in and (self.kind != pg.QUERY or self.index < 0)
-
-
-# What nobody minds is the same object every time; of a Query, the statements that were answered are counted.
-_UNMARKED: Final = {kind: _Asked(kind) for kind in pg.ANSWERS if kind != pg.QUERY}
-
-
 class PostgresConversation(Engine[Message, Effect]):
     """One connection of a client to a PostgreSQL server."""
 
     def __init__(self, tally: Tally[Effect]) -> None:
         quiet = frozenset() if tally.minds("CopyData") else frozenset((pg.COPY_DATA,))
-        self._answers = pg.ServerMessages(frozenset() if tally.record else pg.routine(tally.wanted))
-        super().__init__(tally, pg.ClientMessages(quiet), self._answers)
+        self._answers = ServerMessages(frozenset() if tally.record else pg.routine(tally.wanted))
+        super().__init__(tally, ClientMessages(quiet), self._answers)
         self._tables = any(" " in name for name in tally.wanted)
         self._statements: dict[bytes, Statement] = {}
         self._portals: dict[bytes, Statement] = {}
-        self._asked: deque[_Asked] = deque()
+        self._backlog = Backlog()
         self._parting: Strike[Effect] | None = None  # struck at `sent`: its Sync has yet to be sent
         self._ending: Strike[Effect] | None = None  # struck at `after`: its ReadyForQuery has yet to come
         self._muted = False  # the client has been told of an error: it hears nothing up to ReadyForQuery
         self._lied = False  # the server knows nothing of that error
-        self._skipping = False  # after an error, the server skips up to a Sync
-        self._copying = False  # the server takes data and nothing else
 
     def judge(self, direction: Direction, message: Message, told: list[Action]) -> Fate | None:
         """What becomes of a message."""
@@ -106,10 +62,9 @@ class PostgresConversation(Engine[Message, Effect]):
         strike, place = self._meet(message, meaning, told)
         kind = message.kind
         if kind in (pg.COPY_DONE, pg.COPY_FAIL):
-            self._copying = False
+            self._backlog.end_copy()
         if kind == pg.FLUSH and "after" in self.tally.moments:
-            for asked in self._asked:
-                asked.flushed = asked.strike is not None
+            self._backlog.client_waits()
         if self._parting is not None and (kind in pg.ROUNDS or kind == pg.FLUSH):
             return Fate(then=self._last_words(self._parting))
         if self._ending is not None and kind == pg.FLUSH:
@@ -153,26 +108,18 @@ class PostgresConversation(Engine[Message, Effect]):
                 found, place = strike, number
         return found, place
 
-    def _wanted_answer(self, kind: int, strike: Strike[Effect] | None, meaning: list[Statement], place: int) -> _Asked:
+    def _wanted_answer(self, kind: int, strike: Strike[Effect] | None, meaning: list[Statement], place: int) -> Asked:
         if strike is None:
-            return _UNMARKED.get(kind) or _Asked(kind)
-        if kind in (pg.COPY_DONE, pg.COPY_FAIL) and self._asked:  # it is the COPY that is answered
-            self._asked[0] = replace(self._asked[0], strike=strike, index=self._asked[0].done, stand_in=False)
+            return UNMARKED.get(kind) or Asked(kind)
+        if kind in (pg.COPY_DONE, pg.COPY_FAIL):
+            self._backlog.mark_copy(strike, stand_in=False)
         whole = kind == pg.QUERY and strike.plan.name == pg.CLIENT_NAMES[kind]
         index = len(meaning) - 1 if whole else place
         ends = bool(meaning) and meaning[index].ends_transaction
-        return _Asked(kind, strike, index, whole=whole, ends_transaction=ends)
+        return Asked(kind, strike, index, whole=whole, ends_transaction=ends)
 
-    def _expect(self, asked: _Asked) -> None:
-        """The server will answer this, unless it skips it."""
-        kind = asked.kind
-        if kind not in pg.ANSWERS or (kind in (pg.STARTUP, pg.PASSWORD) and asked.strike is None):
-            return
-        if kind == pg.SYNC:
-            self._skipping = False
-        if self._skipping or (kind == pg.SYNC and self._copying):
-            return
-        self._asked.append(asked)
+    def _expect(self, asked: Asked) -> None:
+        self._backlog.expect(asked)
         if asked.stand_in or asked.swallow:
             self._answers.heed(everything=True)
 
@@ -183,7 +130,7 @@ class PostgresConversation(Engine[Message, Effect]):
             return self._fail(message, strike, effect, struck, place)
         if isinstance(effect, End) and strike.when == "before":
             return Fate(tuple(self._last_words(strike)()), swallow=True)
-        self._expect(_Asked(kind))
+        self._expect(Asked(kind))
         if isinstance(effect, Delay):
             return Fate(self.pause(strike, effect))
         if kind == pg.EXECUTE and strike.plan.name != pg.CLIENT_NAMES[kind]:
@@ -204,23 +151,22 @@ class PostgresConversation(Engine[Message, Effect]):
         alone = bool(struck.names) and struck.names[0] in _LEAVE_NO_TRANSACTION
         if kind in (pg.QUERY, pg.FUNCTION):
             text = message.body[: struck.start] if place else b""
-            self._expect(_Asked(pg.QUERY, strike, place, stand_in=True))
+            self._expect(Asked(pg.QUERY, strike, place, stand_in=True))
             return Fate((Pass(pg.query(text + (b" ROLLBACK; " if alone else b" ") + _FAILS)),), swallow=True)
         stand_in = pg.execute(_STAND_IN)
         if alone:
             for ours in (pg.CLOSE, pg.PARSE, pg.BIND, pg.EXECUTE):
-                self._expect(_Asked(ours, strike, stand_in=True, swallow=True))
+                self._expect(Asked(ours, strike, stand_in=True, swallow=True))
             stand_in = pg.close_statement(_STAND_IN) + pg.parse_and_bind(_STAND_IN, b"ROLLBACK") + 2 * stand_in
-        self._expect(_Asked(pg.EXECUTE, strike, stand_in=True))
+        self._expect(Asked(pg.EXECUTE, strike, stand_in=True))
         if kind == pg.SYNC:
-            self._expect(_Asked(kind))
+            self._expect(Asked(kind))
         return Fate((Pass(stand_in),), swallow=kind != pg.SYNC)
 
     def _fail_copy(self, strike: Strike[Effect]) -> Fate | None:
-        if not self._asked:  # the server has failed it before
+        if not self._backlog.mark_copy(strike, stand_in=True):
             return None
-        self._asked[0] = replace(self._asked[0], strike=strike, index=self._asked[0].done, stand_in=True)
-        self._copying = False
+        self._backlog.end_copy()
         self._answers.heed(everything=True)
         return Fate((Pass(pg.frame(pg.COPY_FAIL, _STAND_IN + b"\0")),), swallow=True)
 
@@ -249,10 +195,11 @@ class PostgresConversation(Engine[Message, Effect]):
         if kind == pg.READY:
             return self._ready(message)
         if kind in (pg.COPY_IN, pg.COPY_BOTH):
-            self._begin_copy()
-        return self._part_of_answer(kind, self._asked[0]) if self._asked else _SWALLOWED if self._muted else None
+            self._backlog.begin_copy()
+        first = self._backlog.first
+        return self._part_of_answer(kind, first) if first else _SWALLOWED if self._muted else None
 
-    def _part_of_answer(self, kind: int, asked: _Asked) -> Fate | None:
+    def _part_of_answer(self, kind: int, asked: Asked) -> Fate | None:
         hidden = _SWALLOWED if self._muted or asked.is_ours else None
         if asked.kind == pg.QUERY:
             if kind not in (pg.COMPLETE, pg.EMPTY):
@@ -262,17 +209,11 @@ class PostgresConversation(Engine[Message, Effect]):
         else:
             if kind not in pg.ANSWERS[asked.kind]:
                 return hidden
-            self._asked.popleft()
+            self._backlog.answered()
             due = True
         return self._after(asked) if due and asked.strike and not hidden else hidden
 
-    def _begin_copy(self) -> None:
-        """A Sync that the client sent before it knew of the copying is ignored by the server."""
-        if self._asked and self._asked[0].kind == pg.EXECUTE:
-            self._copying = True
-            self._asked = deque(asked for asked in self._asked if asked.kind != pg.SYNC)
-
-    def _after(self, asked: _Asked) -> Fate:
+    def _after(self, asked: Asked) -> Fate:
         """The server has done what `asked` asked for."""
         strike, asked.strike = asked.strike, None
         assert strike is not None
@@ -290,18 +231,12 @@ class PostgresConversation(Engine[Message, Effect]):
         return _SWALLOWED
 
     def _error(self) -> Fate | None:
-        self._copying = False
-        if not self._asked:
-            return None
-        asked = self._asked[0]
-        fate = self._error_of(asked)
-        if asked.kind not in pg.ROUNDS:
-            while self._asked and self._asked[0].kind != pg.SYNC:
-                self._asked.popleft()
-            self._skipping = not self._asked
+        first = self._backlog.first
+        fate = self._error_of(first) if first else None
+        self._backlog.failed()
         return fate
 
-    def _error_of(self, asked: _Asked) -> Fate | None:
+    def _error_of(self, asked: Asked) -> Fate | None:
         strike = asked.strike
         if self._muted:
             return _SWALLOWED
@@ -317,14 +252,11 @@ class PostgresConversation(Engine[Message, Effect]):
         return Fate(tuple(self._last_words(strike)()), swallow=True)
 
     def _ready(self, message: Message) -> Fate | None:
-        asked = None
-        while self._asked and asked is None:
-            first = self._asked.popleft()
-            asked = first if first.kind in pg.ROUNDS else None
+        asked = self._backlog.end_round()
         if self._ending is not None:
             return Fate(tuple(self._last_words(self._ending)()), swallow=True)
         lied, self._lied, self._muted = self._lied, False, False
-        self._answers.heed(everything=any(later.stand_in or later.swallow for later in self._asked))
+        self._answers.heed(everything=self._backlog.has_stand_ins)
         if asked is not None and asked.swallow:
             return None if asked.client_waits else _SWALLOWED
         fate = None
@@ -335,8 +267,8 @@ class PostgresConversation(Engine[Message, Effect]):
 
     def _admit(self, fate: Fate | None) -> Fate:
         """The client was told of an error in a transaction block: let the server fail it too, before anything else."""
-        ahead = bool(self._asked)  # the client has sent more in a pipeline: those answers follow this one
-        self._expect(_Asked(pg.QUERY, swallow=True, client_waits=not ahead))
+        ahead = self._backlog.first is not None  # the client has sent more in a pipeline: those answers follow this one
+        self._expect(Asked(pg.QUERY, swallow=True, client_waits=not ahead))
         ready = (Pass(pg.frame(pg.READY, b"E")),) if ahead else ()
         return Fate((*(fate.first if fate else ()), Reply(pg.query(_FAILS)), *ready), swallow=True)
 
