@@ -40,9 +40,16 @@ class Engine:
         self._epoll.modify(fd, wanted)
 
     def remove(self, fd: int) -> None:
-        """Lose interest, before the descriptor is closed."""
+        """Lose interest, while the descriptor stays open."""
         del self._ready[fd]
         self._epoll.unregister(fd)
+
+    def forget(self, fd: int) -> None:
+        """Lose interest, just before the descriptor is closed: the kernel then does the rest.
+
+        What is told of it in this round may reach the next one with its number: nobody believes without trying.
+        """
+        del self._ready[fd]
 
     def stop(self) -> None:
         """Come back from `run` after this round."""

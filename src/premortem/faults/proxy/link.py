@@ -38,7 +38,7 @@ class Link:
         self.port = port
         self.engine = port.engine
         self.number = number
-        self.lot = lot(port.seed, number)
+        self._lot: float | None = None
         self.closed = False
         self.closing: Last | None = None
         self.up, self.down = Pipe(self), Pipe(self)
@@ -50,14 +50,20 @@ class Link:
         self._told: set[int] = set()  # faults that have told their strike
         self._settled = 0
 
+    @property
+    def lot(self) -> float:
+        """Drawn once, from the seed and the number: a fault with a share above it strikes here."""
+        if self._lot is None:
+            self._lot = lot(self.port.seed, self.number)
+        return self._lot
+
     # How it begins.
 
     def dial(self) -> None:
         """Connect to the server, without waiting for it."""
         if self.closed or self.closing or self.up.ended:
             return
-        upstream = socket.socket(self.port.family, socket.SOCK_STREAM)
-        upstream.setblocking(False)
+        upstream = socket.socket(self.port.family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         upstream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         error = upstream.connect_ex(self.port.upstream)
         if error == errno.EINPROGRESS:  # on loopback it is made within the call, and the second call says so
@@ -72,14 +78,18 @@ class Link:
             self._unanswered()
 
     def _answered(self, _event: int) -> None:
-        upstream, self._dialled = self._dialled, None
+        upstream = self._dialled
         assert upstream is not None
+        error = upstream.connect_ex(self.port.upstream)
+        if error in _UNDER_WAY:  # the news was of another
+            return
+        self._dialled = None
         self.engine.remove(upstream.fileno())
-        if upstream.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+        if error in (0, errno.EISCONN):
+            self._connected(upstream)
+        else:
             upstream.close()
             self._unanswered()
-        else:
-            self._connected(upstream)
 
     def _connected(self, upstream: socket.socket) -> None:
         self.server = Side(self.engine, upstream, self.down, self.up)
@@ -266,7 +276,7 @@ class Link:
     def _hang_up(self) -> None:
         """Do not wait for the server to answer any more."""
         if self._dialled is not None:
-            self.engine.remove(self._dialled.fileno())
+            self.engine.forget(self._dialled.fileno())
             self._dialled.close()
             self._dialled = None
 

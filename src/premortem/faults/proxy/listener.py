@@ -14,7 +14,6 @@ from premortem.faults.proxy.engine import IN, Engine
 
 _BACKLOG = 4096
 _PAUSE_S = 0.05  # when descriptors have run out
-_AT_ONCE = 4
 
 
 class Listener:
@@ -48,18 +47,17 @@ class Listener:
         self._reservation.close()
 
     def _ready(self, _event: int) -> None:
-        for _ in range(_AT_ONCE):
-            if self._socket is None:  # one of them has led to its being closed
-                return
-            try:
-                client, _address = self._socket.accept()
-            except (BlockingIOError, ConnectionError):
-                return
-            except OSError:
-                self._pause()
-                return
-            client.setblocking(False)
-            self._accepted(client)
+        """Accept one: if there are more, the loop says so again, which costs less than to try in vain."""
+        assert self._socket is not None
+        try:
+            client, _address = self._socket.accept()
+        except (BlockingIOError, ConnectionError):
+            return
+        except OSError:
+            self._pause()
+            return
+        client.setblocking(False)
+        self._accepted(client)
 
     def _pause(self) -> None:
         """Out of descriptors: let the crowd wait in the queue, and look again."""

@@ -51,6 +51,9 @@ class Side:
 
     def ready(self, event: int) -> None:
         """The loop has news. Whoever waits finds trouble by trying."""
+        if event == IN:
+            self.hears.take()
+            return
         if event & TROUBLE:
             event = self.wanted
         if event & OUT:
@@ -78,7 +81,7 @@ class Side:
             return
         self.closed = True
         if self.wanted:
-            self.engine.remove(self.fd)
+            self.engine.forget(self.fd)
             self.wanted = 0
         if reset:
             with suppress(OSError):
