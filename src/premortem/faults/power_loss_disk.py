@@ -42,9 +42,14 @@ class Renaming:
     come: tuple[tuple[str, Entry], ...]
 
     @property
+    def paths(self) -> frozenset[str]:
+        """The names that it is about."""
+        return frozenset((*self.gone, *(path for path, _ in self.come)))
+
+    @property
     def folders(self) -> frozenset[str]:
         """Where it happened."""
-        return frozenset(parent(path) for path in (*self.gone, *(path for path, _ in self.come)))
+        return frozenset(parent(path) for path in self.paths)
 
 
 @dataclass(slots=True)
@@ -131,9 +136,15 @@ class Disk:
         self.pending.append(step)
 
     def sync_names(self, folder: str) -> None:
-        """What happened to the names in `folder` has arrived."""
-        self.durable = renamed(self.durable, [step for step in self.pending if folder in step.folders])
-        self.pending = [step for step in self.pending if folder not in step.folders]
+        """What happened to the names in `folder` has arrived, and what had happened before to the same names."""
+        arrived: list[Renaming] = []
+        names: set[str] = set()
+        for step in reversed(self.pending):
+            if folder in step.folders or not names.isdisjoint(step.paths):
+                arrived.insert(0, step)
+                names |= step.paths
+        self.durable = renamed(self.durable, arrived)
+        self.pending = [step for step in self.pending if not any(step is one for one in arrived)]
 
     def sync_all(self) -> None:
         """Everything has arrived."""
