@@ -15,12 +15,18 @@ import pytest
 from premortem.errors import FaultError
 from premortem.events import Event
 from premortem.faults import environment, processes
+from premortem.faults.lease_journal import FOLDER_VARIABLE
 
 NAME = "PREMORTEM_TEST_VARIABLE"
 
 
 class MishapError(Exception):
     """Whatever may happen in the block."""
+
+
+@pytest.fixture(autouse=True)
+def _leases(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path / "leases"))
 
 
 @pytest.fixture

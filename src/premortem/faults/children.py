@@ -12,20 +12,18 @@ import os
 import pickle
 import select
 import signal
-import sys
 import time
-import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn, TypeVar, cast, overload
+from typing import TypeVar, cast, overload
 
-from premortem.errors import FaultError, Hung, WorkerDiedError
+from premortem.errors import Hung, WorkerDiedError
+from premortem.faults.child_life import Life, Prepare, flush
 
 T = TypeVar("T")
-Prepare = Callable[[], object]
 
 _LOOK_S = 0.02  # how often a child is looked at that says nothing; what it says wakes us at once
 
@@ -80,10 +78,11 @@ def run(
     answer; FaultError when a command cannot be started, or when `prepare` could not do its part.
     """
     answer, output = os.pipe(), os.pipe()
-    _flush()  # or the child would print what we have not printed yet once more
-    pid = fork()
+    flush()  # or the child would print what we have not printed yet once more
+    with forking():
+        pid = os.fork()
     if pid == 0:
-        _Life(start, arguments, prepare, environment or {}, folder, answer[1], output[1]).live()
+        Life(start, arguments, prepare, environment or {}, folder, answer[1], output[1]).live()
     for end in (answer[1], output[1]):
         os.close(end)
     try:
@@ -102,11 +101,12 @@ def run(
     raise value
 
 
-def fork() -> int:
-    """`os.fork`, without the warning that a process with threads is told: the module's docstring says it."""
+@contextmanager
+def forking() -> Iterator[None]:
+    """Fork without the warning that a process with threads is told: the module's docstring says it."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
-        return os.fork()
+        yield
 
 
 @contextmanager
@@ -149,62 +149,3 @@ def _drain(poll: select.poll, end: int, heard: bytearray) -> None:
             heard += piece
         with suppress(KeyError):
             poll.unregister(end)
-
-
-@dataclass(frozen=True, slots=True)
-class _Life:
-    """All that the child has to know, and its life."""
-
-    start: Callable[..., object] | Sequence[str]
-    arguments: tuple[object, ...]
-    prepare: Prepare | None
-    environment: Mapping[str, str]
-    folder: Path | None
-    answer: int
-    output: int
-
-    def live(self) -> NoReturn:
-        """Nothing may run past it in a forked copy."""
-        try:
-            os.setpgid(0, 0)
-            os.environ.update(self.environment)
-            if self.folder is not None:
-                os.chdir(self.folder)
-            if self.prepare is not None:
-                self.prepare()
-            if callable(self.start):
-                value = self.start(*self.arguments)
-                _flush()
-                _say(self.answer, returned=True, value=value)
-            else:
-                _become(self.start, self.output)
-        except BaseException as error:  # noqa: BLE001 - it is raised again on the other side
-            error.add_note("in a child process:\n" + "".join(traceback.format_tb(error.__traceback__)))
-            _say(self.answer, returned=False, value=error)
-        os._exit(0)
-
-
-def _become(command: Sequence[str], output: int) -> None:
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # as a shell would start it; Python ignores it
-    os.dup2(output, 1)
-    os.dup2(output, 2)
-    try:
-        os.execvp(command[0], list(command))  # noqa: S606 - starting programs without a shell is our trade
-    except OSError as error:
-        raise FaultError(f"{command[0]}: cannot be started: {error}; name a program that is there") from error
-
-
-def _flush() -> None:
-    for stream in (sys.stdout, sys.stderr):
-        if stream is not None:
-            stream.flush()
-
-
-def _say(answer: int, *, returned: bool, value: object) -> None:
-    try:
-        message = pickle.dumps((returned, value))
-    except Exception as error:  # noqa: BLE001 - whatever pickle meets in a stranger's value
-        message = pickle.dumps((False, FaultError(f"{value!r}: cannot leave the child process: {error}; return data")))
-    view = memoryview(message)
-    while view:
-        view = view[os.write(answer, view) :]

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import os
+import signal
+import subprocess
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from typing import Self, TypeVar, overload
 
 from premortem.faults import children
@@ -57,5 +61,37 @@ class Inside:
             if callable(start):
                 return children.run(start, *arguments, prepare=self.enter, time_s=time_s, environment=environment)
             return children.run(start, prepare=self.enter, time_s=time_s, environment=environment)
+        finally:
+            self.looked()
+
+    @contextmanager
+    def started(
+        self,
+        command: Sequence[str],
+        *,
+        environment: Mapping[str, str] | None = None,
+        stdin: int | None = None,
+        stdout: int | None = None,
+    ) -> Iterator[subprocess.Popen[bytes]]:
+        """A command that goes on inside (a server) until the block ends; then it and all that it started are killed.
+
+        `stdin` and `stdout` are as for `subprocess.Popen`.
+        """
+        with children.forking():
+            process = subprocess.Popen(
+                command,
+                env={**os.environ, **(environment or {})},
+                stdin=stdin,
+                stdout=stdout,
+                start_new_session=True,
+                preexec_fn=self.enter,  # noqa: PLW1509 - a namespace can be entered in no other way
+            )
+        try:
+            with process:
+                try:
+                    yield process
+                finally:
+                    with suppress(ProcessLookupError, PermissionError):
+                        os.killpg(process.pid, signal.SIGKILL)
         finally:
             self.looked()

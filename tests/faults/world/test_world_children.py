@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import pickle
 import signal
+import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from premortem.errors import FaultError, Hung, WorkerDiedError
-from premortem.faults import children
+from premortem.faults import children, processes
 from premortem.faults.fresh import run_fresh
 
 VALUES = st.recursive(
@@ -63,6 +65,18 @@ def test_a_child_that_hangs_ends_with_all_that_it_started(tmp_path: Path) -> Non
     with pytest.raises(Hung):
         children.run(hangs, time_s=0.2)
     assert not Path(f"/proc/{(tmp_path / 'pid').read_text() or 0}/exe").exists()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="prctl is Linux's")
+def test_a_child_goes_with_who_waits_for_it(tmp_path: Path, eventually: Callable[[Callable[[], bool]], None]) -> None:
+    code = (
+        "import os, signal, threading\nfrom premortem.faults import children\n"
+        "def child():\n    open('pid', 'w').write(str(os.getpid()))\n    os.kill(os.getppid(), signal.SIGKILL)\n"
+        "    signal.pause()\nchildren.run(child, time_s=600)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=False).returncode == -signal.SIGKILL
+    pid = int((tmp_path / "pid").read_text())
+    eventually(lambda: processes.state(pid) in "XZ")
 
 
 def test_a_grandchild_that_holds_the_pipes_is_not_waited_for() -> None:

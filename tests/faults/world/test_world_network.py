@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, suppress
@@ -120,6 +122,18 @@ def test_a_fault_that_hits_nothing_is_not_told_as_a_strike(network: Network, por
     with network.lossy(100, port=1):
         network.run(ask, port)
     assert told() == [("lifted", "packet loss")]
+
+
+def test_a_server_goes_on_inside_until_its_block_ends(network: Network) -> None:
+    code = "import socket; s = socket.create_server(('', 0)); print(s.getsockname()[1], flush=True); s.accept()"
+    with network.started([sys.executable, "-c", code], stdout=subprocess.PIPE) as server:
+        assert server.stdout is not None
+        port = int(server.stdout.readline())
+        with network.open_socket() as client:
+            client.connect(("127.0.0.1", port))
+    assert server.returncode is not None
+    with network.open_socket() as client, pytest.raises(ConnectionRefusedError):
+        client.connect(("127.0.0.1", port))
 
 
 def test_rules_stand_beside_each_other(network: Network, port: int) -> None:
