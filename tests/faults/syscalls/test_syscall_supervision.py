@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -348,3 +349,43 @@ def test_one_supervisor_to_a_family(tmp_path: Path) -> None:
     """A program that intercepts others cannot be intercepted itself, and says why."""
     text = "from premortem.faults import syscalls; print(syscalls.why_not())"
     assert "Device or resource busy" in syscalls.run(python(text), folder=tmp_path, time_s=LONG_S).output
+
+
+SERVER = """
+import socket, sys
+family = socket.AF_UNIX if sys.argv[1] == "unix" else socket.AF_INET
+with socket.socket(family) as server:
+    server.bind("socket" if sys.argv[1] == "unix" else ("127.0.0.1", 0))
+    server.listen()
+    print(*server.getsockname() if sys.argv[1] != "unix" else "-", flush=True)
+    open("ready", "w").write(str(server.getsockname()[1]))
+    for _ in range(2):
+        with server.accept()[0] as client:
+            client.sendall(client.recv(9))
+"""
+
+
+@pytest.mark.parametrize("family", ["inet", "unix"])
+def test_what_a_server_accepts_has_the_name_of_its_address(family: str, tmp_path: Path) -> None:
+    """The port of a client is another in each run."""
+    ready = tmp_path / "ready"
+
+    def call() -> None:
+        eventually(lambda: ready.exists() and ready.read_text() != "")
+        for _ in range(2):
+            with socket.socket(socket.AF_UNIX if family == "unix" else socket.AF_INET) as client:
+                client.settimeout(LONG_S)
+                address = str(tmp_path / "socket") if family == "unix" else ("127.0.0.1", int(ready.read_text()))
+                client.connect(address)
+                client.sendall(b"hello")
+                assert client.recv(9) == b"hello"
+
+    caller = threading.Thread(target=call)
+    caller.start()
+    ended = syscalls.run([*python(SERVER), family], watch=["socket"], folder=tmp_path, time_s=LONG_S)
+    caller.join()
+    assert ended.status == 0, ended.output
+    name = "socket" if family == "unix" else f"127.0.0.1:{ready.read_text()}"
+    assert [(one.call, one.target) for one in ended.operations] == [
+        (call, name) for call in ("accept", "recvfrom", "sendto") * 2
+    ]
