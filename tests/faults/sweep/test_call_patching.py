@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from premortem.errors import ConfigurationError, FaultError
 from premortem.events import Event
 from premortem.faults.sweep.call_effects import CallEffect
-from premortem.faults.sweep.calls import Spot, counted, struck_at
+from premortem.faults.sweep.call_names import Spot
+from premortem.faults.sweep.calls import counted, struck_at
 from premortem.faults.sweep.here import sweep_calls
 from premortem.model.recipe import Recipe
 

@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 
 from premortem.errors import ConfigurationError
 from premortem.faults.sweep.call_source import through_bootstrap
+from premortem.faults.sweep.commands import rooted
 from premortem.faults.sweep.engine import arguments
+from premortem.faults.sweep.judging import difference, outcome_of
 from premortem.faults.sweep.order import ordered, within
 from premortem.faults.sweep.plan import Plan
 from premortem.faults.sweep.source import Ended, Sighting
-from premortem.faults.sweep.trial import difference, outcome_of, rooted
 from premortem.faults.sweep.wires import Wire
 from premortem.model.codec import decode, encode
 from premortem.model.recipe import Recipe
@@ -45,10 +46,10 @@ def sweep_of(*trials: Trial, ended: str = "complete", flaw: str = "") -> Sweep:
 
 
 def test_commits_and_their_neighbours_come_first_and_the_end_too() -> None:
-    order = ordered(points("SELECT", "BEGIN", "INSERT", "COMMIT", "SELECT", "SELECT", "SELECT", "SELECT"))
+    order = ordered(points("SELECT", "BEGIN", "INSERT", "COMMIT", *["SELECT"] * 4, "BEGIN"))
     told = [f"{one.recipe.what}#{one.recipe.nth}" for one in order]
-    assert told[:5] == ["INSERT#1", "COMMIT#1", "SELECT#2", "SELECT#4", "SELECT#5"]
-    assert [one.near for one in order] == [True] * 5 + [False] * 3
+    assert told[:6] == ["INSERT#1", "COMMIT#1", "SELECT#2", "SELECT#3", "SELECT#5", "BEGIN#2"]
+    assert [one.near for one in order] == [True] * 6 + [False] * 3
 
 
 @given(names=st.lists(st.sampled_from(NAMES), max_size=30), budget=st.integers(0, 40), seed=st.integers(0, 99))

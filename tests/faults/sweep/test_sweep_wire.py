@@ -66,8 +66,7 @@ def plan(url: str, monkeypatch: pytest.MonkeyPatch, script: Callable[[str, str],
         (PYTHON, script("audit.py", AUDIT)),
         (PYTHON, script("reset.py", RESET)),
         wires=("SHOP_DATABASE",),
-        budget=16,
-        jobs=2,
+        budget=20,  # what is near to COMMIT; one at a time, for there is one database
     )
 
 
@@ -82,9 +81,9 @@ def test_a_retried_transaction_pays_twice_around_its_commit_and_nowhere_else(pla
     }
     # A reset right behind the answer takes it along where the client has not read it yet.
     assert certain <= told <= certain | {"postgres:CommandComplete#3:after", "postgres:ReadyForQuery#4:after"}
-    assert {trial.evidence for trial in violations} == {"paid 2 times"}
+    assert {trial.evidence for trial in violations} <= {"paid 2 times", "paid 3 times"}
     assert naive.exit_code == 1
-    assert naive.left_out == naive.points - 16
+    assert naive.left_out == naive.points - 20
     assert naive.clean is not None
     assert naive.clean.differs == ""
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from premortem.faults.sweep.source import Ended, Start
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36  # linux/prctl.h
 _TAIL_BYTES = 4000  # of what it printed; the end is where a program says what became of it
 _BURY_S = 5.0
+_SCRIPTS = (".py", ".sh", ".pl", ".rb", ".js")
 
 
 def run(start: Start) -> Ended:
@@ -37,7 +39,7 @@ def run(start: Start) -> Ended:
             return Ended(127, failed=f"{start.argv[0]}: {error.strerror or error}")
         timed_out = False
         try:
-            status = process.wait(start.time_s)
+            status = _wait(process, start.time_s)
         except subprocess.TimeoutExpired:
             timed_out, status = True, -signal.SIGKILL
         finally:
@@ -45,11 +47,40 @@ def run(start: Start) -> Ended:
         return Ended(status, timed_out, _tail(output.fileno()), time.monotonic() - began)
 
 
+def rooted(argv: tuple[str, ...], folder: Path) -> tuple[str, ...]:
+    """The program, and the script of an interpreter, made absolute where they lie in our folder and not in the trial's.
+
+    No other word: a file that the program is told to write must be the trial's own.
+    """
+    script = next((number for number, word in enumerate(argv) if number and not word.startswith("-")), 0)
+    mine = {0} if "/" in argv[0] else set()
+    mine |= {script} if argv[script].endswith(_SCRIPTS) else set()
+    return tuple(_absolute(word, folder) if number in mine else word for number, word in enumerate(argv))
+
+
+def _absolute(word: str, folder: Path) -> str:
+    return str(Path(word).absolute()) if Path(word).is_file() and not (folder / word).exists() else word
+
+
 def _kill_session(process: subprocess.Popen[bytes]) -> None:
     """All of it: the leader may have ended and left others."""
     with suppress(ProcessLookupError, PermissionError):  # nobody is left; macOS says the second of zombies
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
+
+
+def _wait(process: subprocess.Popen[bytes], seconds: float) -> int:
+    """As `process.wait`, which looks only every 50 ms. TimeoutExpired as there."""
+    if sys.platform == "linux":
+        pidfd = os.pidfd_open(process.pid)
+        try:
+            waiting = select.poll()
+            waiting.register(pidfd, select.POLLIN)
+            if waiting.poll(seconds * 1000):
+                return process.wait()
+        finally:
+            os.close(pidfd)
+    return process.wait(0 if sys.platform == "linux" else seconds)
 
 
 def _tail(output: int) -> str:

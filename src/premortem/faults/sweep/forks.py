@@ -20,10 +20,10 @@ from premortem.errors import FaultError
 from premortem.faults import power_loss, syscalls
 from premortem.faults.power_loss import DiskState
 from premortem.faults.strike import lifted
+from premortem.faults.sweep.judging import outcome_of
 from premortem.faults.sweep.snapshot import snapshot
 from premortem.faults.sweep.source import Ended
 from premortem.faults.sweep.syscall_source import KILLED, require, suits
-from premortem.faults.sweep.trial import outcome_of
 from premortem.model.recipe import Recipe
 from premortem.model.sweep import Outcome
 

@@ -1,7 +1,6 @@
 """One trial: fresh state, setup, the command under a fault, recovery, check; and what that comes to.
 
-Law: worst wins. A check that cannot start, does not end or is killed has not judged; and a check that fails although
-nothing struck says that the subject is not steady, not that the fault did it.
+Law: what a trial has started and what it has written is gone when the next one begins.
 """
 
 from __future__ import annotations
@@ -16,6 +15,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from premortem.faults.sweep import commands
+from premortem.faults.sweep.commands import rooted
+from premortem.faults.sweep.judging import checked, difference, outcome_of, recovered, told, worst
 from premortem.faults.sweep.plan import Plan
 from premortem.faults.sweep.source import Ended, Sighting, Source, Start
 from premortem.model.recipe import Recipe
@@ -24,9 +25,6 @@ from premortem.model.sweep import Clean, Outcome, Point, Trial
 CLEAN_TIME_S = 120.0
 # What is large, ours, or nothing to a trial.
 _NOT_COPIED = shutil.ignore_patterns(".git", ".venv", ".premortem", "__pycache__")
-_SCRIPTS = (".py", ".sh", ".pl", ".rb", ".js")
-# What a shell says of a child that died of SIGILL, SIGTRAP, SIGABRT, SIGBUS, SIGFPE or SIGSEGV.
-_CRASHED = frozenset(128 + number for number in (4, 5, 6, 7, 8, 11))
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,10 +97,10 @@ class Bench:
                 return Ended(0), (), flaw
             ended, seen = source.clean(self._start(self._plan.command, folder, task))
             if ended.status:
-                return ended, seen, f"without a fault, the command {_told(ended)}"
+                return ended, seen, f"without a fault, the command {told(ended)}"
             check = self._run(self._plan.check, folder, task)
             if check.status:
-                return ended, seen, f"without a fault, the check {_told(check)}"
+                return ended, seen, f"without a fault, the check {told(check)}"
             return ended, seen, ""
 
     def _try(self, task: Task, folder: Path) -> Answer:
@@ -113,18 +111,18 @@ class Bench:
             return Answer(task.number, replace(trial, evidence=flaw))
         ended = self._sources[recipe.world].strike(self._start(self._plan.command, folder, task), recipe)
         outcome = outcome_of(ended)
-        told, strikes, points, complaint = str(ended), ended.strikes, tuple[Point, ...](), ""
+        said, strikes, points, complaint = str(ended), ended.strikes, tuple[Point, ...](), ""
         if self._plan.recovery and (ended.killed or ended.timed_out or ended.status):
             if task.then:
                 second = self._recover_under(task, folder)
                 outcome = worst(outcome, outcome_of(second))
-                told, strikes = f"{told}; the recovery {second}", strikes + second.strikes
+                said, strikes = f"{said}; the recovery {second}", strikes + second.strikes
             last, points = self._recover(task, folder, recipe)
-            outcome, complaint = _recovered(outcome, last)
+            outcome, complaint = recovered(outcome, last)
         elif task.then:
             outcome = Outcome.UNSTRUCK
-        outcome, evidence = _checked(outcome, complaint, self._run(self._plan.check, folder, task))
-        trial = replace(trial, outcome=outcome, ended=told, strikes=strikes, evidence=evidence, output=ended.output)
+        outcome, evidence = checked(outcome, complaint, self._run(self._plan.check, folder, task))
+        trial = replace(trial, outcome=outcome, ended=said, strikes=strikes, evidence=evidence, output=ended.output)
         return Answer(task.number, replace(trial, elapsed_s=round(time.monotonic() - began, 4)), points=points)
 
     def _recover_under(self, task: Task, folder: Path) -> Ended:
@@ -148,7 +146,7 @@ class Bench:
         if not self._plan.setup:
             return ""
         ended = self._run(self._plan.setup, folder, task)
-        return f"the setup {_told(ended)}" if ended.status else ""
+        return f"the setup {told(ended)}" if ended.status else ""
 
     @contextmanager
     def _fresh(self) -> Iterator[Path]:
@@ -167,76 +165,3 @@ class Bench:
         told = {"PREMORTEM_SWEEP_FOLDER": str(folder), "PREMORTEM_SWEEP_POINT": task.recipe}
         # A cache that the first run writes and the second finds would make their operations differ.
         return Start(rooted(argv, folder), folder, {"PYTHONDONTWRITEBYTECODE": "1", **os.environ, **told}, task.time_s)
-
-
-def rooted(argv: tuple[str, ...], folder: Path) -> tuple[str, ...]:
-    """The program, and the script of an interpreter, made absolute where they lie in our folder and not in the trial's.
-
-    No other word: a file that the program is told to write must be the trial's own.
-    """
-    script = next((number for number, word in enumerate(argv) if number and not word.startswith("-")), 0)
-    mine = {0} if "/" in argv[0] else set()
-    mine |= {script} if argv[script].endswith(_SCRIPTS) else set()
-    return tuple(_absolute(word, folder) if number in mine else word for number, word in enumerate(argv))
-
-
-def _absolute(word: str, folder: Path) -> str:
-    return str(Path(word).absolute()) if Path(word).is_file() and not (folder / word).exists() else word
-
-
-def outcome_of(ended: Ended) -> Outcome:
-    """What the end of the command alone comes to."""
-    if ended.failed:
-        return Outcome.UNJUDGED
-    if not ended.strikes:
-        return Outcome.UNSTRUCK
-    if ended.timed_out:
-        return Outcome.HANG
-    if ended.killed or not ended.status:
-        return Outcome.SURVIVED
-    return Outcome.CRASH if ended.status < 0 or ended.status in _CRASHED else Outcome.ERROR
-
-
-def worst(*outcomes: Outcome) -> Outcome:
-    """The most severe."""
-    return max(outcomes, key=lambda outcome: outcome.severity)
-
-
-def difference(one: tuple[Sighting, ...], other: tuple[Sighting, ...]) -> str:
-    """Where two clean runs part; empty where they do not."""
-    for number, (left, right) in enumerate(itertools.zip_longest(one, other), 1):
-        names = [str(seen.recipe) if seen else "nothing more" for seen in (left, right)]
-        if names[0] != names[1]:
-            return f"operation {number} was {names[0]} in one clean run and {names[1]} in the other"
-    return ""
-
-
-def _recovered(outcome: Outcome, last: Ended) -> tuple[Outcome, str]:
-    """What the recovery without a fault adds: whoever does not come back then has not survived."""
-    if last.failed:
-        return Outcome.UNJUDGED, f"the recovery {_told(last)}"
-    if last.timed_out:
-        return worst(outcome, Outcome.HANG), f"the recovery {_told(last)}"
-    if last.status:
-        return Outcome.VIOLATION, f"does not recover: {_told(last)}"
-    return outcome, ""
-
-
-def _checked(outcome: Outcome, complaint: str, check: Ended) -> tuple[Outcome, str]:
-    """The last word."""
-    if check.failed or check.timed_out or check.status < 0:
-        return Outcome.UNJUDGED, f"the check {_told(check)}"
-    if not check.status:
-        return outcome, complaint
-    if outcome is Outcome.UNSTRUCK:
-        return Outcome.UNJUDGED, f"nothing struck, and the check does not hold all the same: {_told(check)}"
-    if outcome is Outcome.UNJUDGED:
-        return outcome, complaint
-    return Outcome.VIOLATION, check.output.strip() or f"the check said nothing and ended with exit {check.status}"
-
-
-def _told(ended: Ended) -> str:
-    """How it ended and what it printed last, for a sentence."""
-    output = ended.output.strip()
-    verb = "ended with " if ended.status >= 0 and not ended.failed else ""
-    return f"{verb}{ended}" + (f": {output}" if output else "")
