@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from premortem.errors import ConfigurationError
 from premortem.faults.proxy.protocols import Hit, Reply, Script, Wait
+from premortem.model.recipe import Recipe
 
 Rehearse = Callable[..., Script]
 
@@ -38,6 +41,7 @@ Rehearse = Callable[..., Script]
         ("redis:S ET#1x=nil", "form"),
         ("redis:!!#1=nil", "is no command"),
         ("redis:SUBSCRIBE#1:after", "not answered once"),
+        ("redis:unreadable#1", "cannot be struck"),
         ("http:/orders#1", "is no request"),
         ("http:GET /orders#1=truncate", "write http:GET /orders#1:after=truncate"),
         ("http:GET /orders#1=status 99", "no effect on HTTP"),
@@ -108,3 +112,21 @@ def test_encryption_is_declined_so_that_the_rest_can_be_read(rehearse: Rehearse)
         assert conversation.feed("up", (8).to_bytes(4, "big") + code.to_bytes(4, "big")) == [Reply(b"N")]
     hit, _cut = conversation.feed("up", (9).to_bytes(4, "big") + (196608).to_bytes(4, "big") + b"\0")
     assert isinstance(hit, Hit)
+
+
+PAGE = Path(__file__).parents[3] / "docs" / "faults" / "protocols.md"
+DOCUMENTED = re.findall(r"`((?:postgres|redis|http):[^`\n]+#[0-9][^`\n]*)`", PAGE.read_text())
+
+
+@pytest.mark.parametrize("recipe", DOCUMENTED)
+def test_what_is_documented_makes_sense(recipe: str, rehearse: Rehearse) -> None:
+    rehearse(recipe)
+    assert str(Recipe.parse(recipe)) == recipe
+
+
+def test_options_go_into_the_recipe(rehearse: Rehearse) -> None:
+    script = rehearse("http:POST /orders#1=status 503", body="sorry", retry_after="2")
+    _reply, hit = script.open().feed("up", b"POST /orders HTTP/1.1\r\n\r\n")
+    assert isinstance(hit, Hit)
+    assert hit.recipe == "http:POST /orders#1=status 503 retry-after: 2; body: sorry"
+    assert hit.recipe in DOCUMENTED

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from premortem.errors import ConfigurationError
 from premortem.faults.proxy.protocols import Conversation, Script, http1, postgres, redis
-from premortem.faults.proxy.protocols.tally import Tally
+from premortem.faults.proxy.protocols.tally import UNREADABLE, Tally
 from premortem.model.recipe import Recipe
 
 _Rehearse = Callable[[Sequence[Recipe], Mapping[str, str], bool, int], Script]
@@ -26,6 +26,11 @@ def script(recipes: Sequence[Recipe], *, protocol: str, record: bool, options: M
             f"{protocol!r}: is no protocol of the proxy; it has to be one of {', '.join(_PROTOCOLS)}"
         )
     for recipe in recipes:
+        if recipe.what == UNREADABLE:
+            raise ConfigurationError(
+                f"{recipe}: is what a recording tells of bytes that are not {protocol}, and cannot be struck; "
+                "name a message, or let the client speak without encryption"
+            )
         if recipe.world != protocol:
             raise ConfigurationError(
                 f"{recipe}: this proxy speaks {protocol}, and one proxy speaks one protocol; open another one for it"

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from random import Random
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 from premortem.faults.proxy.protocols import Action, Direction, Hit, Seen
 from premortem.faults.proxy.protocols.effects import Delay, Effect
 from premortem.model.recipe import Recipe, When, World
 
 E = TypeVar("E", bound=Effect)
+UNREADABLE: Final = "unreadable"
+"""The name of what was not recognised as this protocol."""
 
 _FROM_CLIENT: dict[When, str] = {
     "before": "did not reach the server",
@@ -104,4 +106,4 @@ class Tally(Generic[E]):
 
     def unreadable(self, direction: Direction) -> list[Action]:
         """Told once for a connection whose bytes are not what was expected, while recording."""
-        return [Seen(f"{self._world}:unreadable#1", direction)] if self.record else []
+        return [Seen(f"{self._world}:{UNREADABLE}#1", direction)] if self.record else []
