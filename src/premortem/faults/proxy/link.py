@@ -1,8 +1,7 @@
-"""One connection: the client's side and the server's, a pipe for each direction, and the ways in which it ends.
+"""One connection: the client's side and the server's, a pipe for each direction, and what faults do to it.
 
 Laws:
-- What was passed on before the end is delivered before the end, in both directions, within `FLUSH_S` seconds.
-- A reset of one side is a reset of the other, and an end an end; no reset is sent while bytes before it are under way.
+- A reset of one side is a reset of the other, and an end an end (`ending`).
 - The server is never waited for: its connection is made without blocking, and until it is there nothing is read.
 """
 
@@ -14,6 +13,7 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from premortem.faults.proxy.draws import Draws, lot
+from premortem.faults.proxy.ending import Ending
 from premortem.faults.proxy.engine import OUT
 from premortem.faults.proxy.kinds.fault import Fate
 from premortem.faults.proxy.pipe import Pipe
@@ -25,9 +25,6 @@ from premortem.faults.proxy.talk import Talk
 if TYPE_CHECKING:
     from premortem.faults.proxy.port import Arm, Port
 
-FLUSH_S = 5.0  # for bytes to a side that does not read
-LINGER_S = 10.0  # for a side to answer our end with its own
-_AGAIN_S = 0.001
 _UNDER_WAY = (errno.EINPROGRESS, errno.EALREADY)
 
 
@@ -40,7 +37,7 @@ class Link:
         self.number = number
         self._lot: float | None = None
         self.closed = False
-        self.closing: Last | None = None
+        self.ending: Ending | None = None
         self.up, self.down = Pipe(self), Pipe(self)
         self.up.other, self.down.other = self.down, self.up
         self.client = Side(self.engine, client, self.up, self.down)
@@ -48,7 +45,6 @@ class Link:
         self._dialled: socket.socket | None = None
         self._met: set[int] = set()  # faults that have a stage here
         self._told: set[int] = set()  # faults that have told their strike
-        self._settled = 0
 
     @property
     def lot(self) -> float:
@@ -61,7 +57,7 @@ class Link:
 
     def dial(self) -> None:
         """Connect to the server, without waiting for it."""
-        if self.closed or self.closing or self.up.ended:
+        if self.closed or self.ending or self.up.ended:
             return
         upstream = socket.socket(self.port.family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         upstream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -106,7 +102,7 @@ class Link:
 
     def meet(self, arm: Arm, *, live: bool) -> None:
         """This fault is armed; strike, if the lot fell on this connection."""
-        if self.closed or self.closing or self.lot >= arm.fault.share or arm.number in self._met:
+        if self.closed or self.ending or self.lot >= arm.fault.share or arm.number in self._met:
             return
         self._met.add(arm.number)
         talk = Talk(arm.number, arm.script.open()) if arm.script is not None else None
@@ -140,8 +136,8 @@ class Link:
         elif arm.script is None:
             for direction, pipe in self.pipes(arm):
                 stage = arm.fault.stage(Draws(self.port.seed, self.number, f"{arm.fault.name} {direction}"))
-                if stage is not None and not self.closed:
-                    pipe.replace(arm.number, stage)
+                if stage is not None and pipe.staging is not None and not self.closed:
+                    pipe.staging.replace(arm.number, stage)
 
     def pipes(self, arm: Arm) -> list[tuple[Direction, Pipe]]:
         """Those that the fault changes; a conversation is always heard on both sides."""
@@ -150,7 +146,7 @@ class Link:
 
     def suffer(self, arm: Arm, fate: Fate) -> None:
         """The fault decides over the whole connection."""
-        if self.closed or self.closing or arm.number not in self._met:
+        if self.closed or self.ending or arm.number not in self._met:
             return
         self.port.struck(arm.number, self, fate.said)
         if fate.what == "close":
@@ -166,7 +162,7 @@ class Link:
         """What a stage has to say, or sends back."""
         action = aside.action
         if isinstance(action, Reply):
-            if not self.closing:
+            if self.ending is None:
                 pipe.other.inject(aside.fault, action.data)
         elif isinstance(action, Hit):
             if action.recipe or aside.fault not in self._told:
@@ -196,7 +192,7 @@ class Link:
 
     def conclude(self, pipe: Pipe, last: Last) -> None:
         """All that came before this has been sent."""
-        if self.closing:
+        if self.ending is not None:
             return
         if last is Last.END:
             pipe.done = True
@@ -204,61 +200,31 @@ class Link:
                 self.close()
             elif pipe.sink is not None:
                 pipe.sink.end()
-        elif last is Last.ABORT:
-            self.abort()
         else:
-            if pipe.chain is not None:
-                pipe.chain.clear()
+            if pipe.staging is not None:
+                pipe.staging.chain.clear()
             self.begin_close(last)
 
     def begin_close(self, how: Last) -> None:
-        """End it, once what is under way has been delivered."""
-        self.closing = how
-        self.port.ended(self)
+        """End it in this way, once what is under way has been delivered."""
         self._hang_up()
-        if self.server is None:
-            self.up.done = self.down.ended = True
-        for pipe in (self.up, self.down):
-            pipe.held_up, pipe.discards = False, True
-        self._give_up_at(FLUSH_S + LINGER_S)
-        for pipe in (self.up, self.down):
-            if not self.closed:
-                pipe.give()
-
-    def settle(self, pipe: Pipe) -> None:
-        """All of this direction has been delivered, and the whole connection is to end."""
-        if self.closing is Last.ABORT or self._settled & (bit := 1 if pipe is self.up else 2):
-            return
-        self._settled |= bit
-        if pipe is self.down and self.closing is Last.CUT:
-            self._reset_client(monotonic() + FLUSH_S)
-        elif pipe.sink is not None:
-            pipe.sink.end()
-        self.source_ended(pipe)
+        self.ending = Ending(self, how)
+        self.ending.begin()
 
     def source_ended(self, pipe: Pipe) -> None:
         """A direction that nobody hears any more has come to its end."""
-        if self.closing is None:
-            pipe.done = True
-            if pipe.other.done:
-                self.close()
-        elif self._settled == 1 | 2 and self.up.ended and self.down.ended:
+        pipe.done = True
+        if self.ending is not None:
+            self.ending.go_on()
+        elif pipe.other.done:
             self.close()
 
     def sink_lost(self, pipe: Pipe) -> None:
         """The side that was written to has gone; what it said last is still to be read, unless it had ended before."""
-        if self.closing is not None or pipe.other.ended:
-            self.abort()
-
-    def abort(self) -> None:
-        """Reset both sides, as soon as what was sent to them has arrived."""
-        if self.closing is None:
-            self.port.ended(self)
-        self.closing = Last.ABORT
-        self._hang_up()
-        for pipe in (self.up, self.down):
-            pipe.stop()
-        self._abort(monotonic() + FLUSH_S)
+        if self.ending is not None:
+            self.ending.settle(pipe)
+        elif pipe.other.ended:
+            self.begin_close(Last.ABORT)
 
     def close(self, *, reset: tuple[str, ...] = ()) -> None:
         """End it now; with a reset for the sides that are named."""
@@ -279,36 +245,3 @@ class Link:
             self.engine.forget(self._dialled.fileno())
             self._dialled.close()
             self._dialled = None
-
-    def _reset_client(self, until: float) -> None:
-        if self.closed:
-            return
-        if self.client.unsent_bytes() and monotonic() < until:
-            self.engine.call_at(monotonic() + _AGAIN_S, lambda: self._reset_client(until))
-            return
-        self.client.close(reset=True)
-        self.up.ended = True
-        self.source_ended(self.up)
-
-    def _abort(self, until: float) -> None:
-        if self.closed:
-            return
-        sides = [side for side in (self.client, self.server) if side is not None and not side.closed]
-        if monotonic() < until and any(side.unsent_bytes() for side in sides if not side.was_reset):
-            self.engine.call_at(monotonic() + _AGAIN_S, lambda: self._abort(until))
-            for pipe in (self.up, self.down):
-                pipe.update()
-            return
-        self.close(reset=("client", "server"))
-
-    def _give_up_at(self, after_s: float) -> None:
-        def give_up() -> None:
-            if self.closed:
-                return
-            due = [pipe.chain.due for pipe in (self.up, self.down) if pipe.chain is not None]
-            if any(one is not None and one > monotonic() for one in due):
-                self._give_up_at(FLUSH_S + LINGER_S)
-            else:
-                self.close(reset=("client",) if self.closing is Last.CUT else ())
-
-        self.engine.call_at(monotonic() + after_s, give_up, sharp=False)

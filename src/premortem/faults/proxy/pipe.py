@@ -9,13 +9,11 @@ Laws:
 from __future__ import annotations
 
 from collections import deque
-from math import inf
-from time import monotonic
 from typing import TYPE_CHECKING
 
 from premortem.faults.proxy import splice
-from premortem.faults.proxy.chain import Chain
-from premortem.faults.proxy.stream import Aside, Item, Last, Stage
+from premortem.faults.proxy.staging import Staging
+from premortem.faults.proxy.stream import Item, Last, Stage
 
 if TYPE_CHECKING:
     from premortem.faults.proxy.link import Link
@@ -31,8 +29,7 @@ class Pipe:
     """`take` when the source has something, `give` when the sink can take something."""
 
     __slots__ = (
-        "bytes", "chain", "discards", "done", "ended", "held_up", "kernel", "link", "other", "out", "sink", "source",
-        "wake_at",
+        "bytes", "discards", "done", "ended", "held_up", "kernel", "link", "other", "out", "sink", "source", "staging",
     )  # fmt: skip
 
     def __init__(self, link: Link) -> None:
@@ -40,7 +37,7 @@ class Pipe:
         self.other: Pipe
         self.source: Side | None = None
         self.sink: Side | None = None
-        self.chain: Chain | None = None
+        self.staging: Staging | None = None
         self.out: deque[bytes | memoryview | Last] = deque()  # came through, and still to be sent
         self.kernel: splice.KernelPipe | None = None
         self.bytes = 0
@@ -48,7 +45,6 @@ class Pipe:
         self.discards = False  # nobody is there to hear it any more
         self.ended = False  # the source has said all
         self.done = False  # and the sink has heard all
-        self.wake_at = inf
 
     @property
     def wants_bytes(self) -> bool:
@@ -59,7 +55,7 @@ class Pipe:
             return True
         if self.out or (self.kernel is not None and self.kernel.size):
             return False
-        return self.chain is None or self.chain.room_bytes > 0
+        return self.staging is None or self.staging.chain.room_bytes > 0
 
     @property
     def has_bytes(self) -> bool:
@@ -69,18 +65,18 @@ class Pipe:
     @property
     def empty(self) -> bool:
         """Whether nothing is under way here."""
-        return not self.has_bytes and (self.chain is None or self.chain.empty)
+        return not self.has_bytes and (self.staging is None or self.staging.chain.empty)
 
     def take(self) -> None:
         """Read a piece, and pass it on."""
-        source, sink, chain = self.source, self.sink, self.chain
+        source, sink, staging = self.source, self.sink, self.staging
         if source is None or not self.wants_bytes:
             return
         if self.kernel is not None:
             self._carry(self.kernel)
             return
         try:
-            size = source.socket.recv_into(_BUFFER, 0 if chain is None else min(FULL_BYTES, chain.room_bytes))
+            size = source.socket.recv_into(_BUFFER, 0 if staging is None else min(FULL_BYTES, staging.chain.room_bytes))
         except BlockingIOError:
             return
         except OSError:
@@ -90,10 +86,10 @@ class Pipe:
             self._finish(Last.ABORT if source.was_reset else Last.END)
             return
         self.bytes += size
-        if self.discards or (sink is None and chain is None):
+        if self.discards or (sink is None and staging is None):
             return
-        if chain is not None:
-            self.through(chain.feed(monotonic(), bytes(_VIEW[:size])))
+        if staging is not None:
+            staging.feed(bytes(_VIEW[:size]))
         else:
             self._send(size)
 
@@ -163,9 +159,8 @@ class Pipe:
                 break
         if self.link.closed:
             return
-        self._schedule()
-        if self.link.closing is not None and self.empty:
-            self.link.settle(self)
+        if self.link.ending is not None and self.empty:
+            self.link.ending.settle(self)
         self.update()
 
     def _give_piece(self, piece: bytes | memoryview) -> bool:
@@ -186,56 +181,39 @@ class Pipe:
         self.out.popleft()
         return True
 
-    def through(self, items: list[Item]) -> None:
-        """These came out of the stages."""
-        for item in items:
-            if not isinstance(item, Aside):
-                self.out.append(item)
-            elif not self.link.closed:
-                self.link.aside(self, item)
-        if not self.link.closed:
-            self.give()
-
     def inject(self, fault: int, data: bytes) -> None:
-        """Made-up bytes, as if they had come through that fault's stage."""
-        if self.chain is not None and self.chain.has(fault):
-            self.through(self.chain.inject(fault, monotonic(), data))
+        """Made-up bytes, as if they had come through the stage of this fault."""
+        if self.staging is not None:
+            self.staging.inject(fault, data)
         else:
-            self.through([data])
+            self.out.append(data)
+            self.give()
 
     def add(self, fault: int, stage: Stage, *, swallows: bool) -> None:
         """One more stage; if it `swallows`, then what is under way as well."""
         self._leave_kernel()
-        self.chain = self.chain or Chain()
-        self.chain.add(fault, stage)
-        if swallows and self.out:
-            rest = list(self.out)
+        self.staging = self.staging or Staging(self)
+        under_way: list[Item] = []
+        if swallows:
+            under_way = [item if isinstance(item, Last) else bytes(item) for item in self.out]
             self.out.clear()
-            for item in rest:
-                piece = item if isinstance(item, Last) else bytes(item)
-                self.through(self.chain.reach_last(monotonic(), piece))
+        self.staging.add(fault, stage, under_way)
         self.update()
 
     def remove(self, fault: int) -> None:
-        """One stage less; what it held goes on."""
-        if self.chain is None or not self.chain.has(fault):
-            return
-        items = self.chain.remove(fault, monotonic())
-        if not len(self.chain):
-            self.chain = None
-        self.through(items)
-
-    def replace(self, fault: int, stage: Stage) -> None:
-        """Another stage in the place of that one."""
-        if self.chain is not None:
-            self.through(self.chain.replace(fault, stage, monotonic()))
+        """One stage less; the last of them clears the fast way."""
+        staging = self.staging
+        if staging is not None and staging.chain.has(fault):
+            if len(staging.chain) == 1:
+                self.staging = None
+            staging.remove(fault)
 
     def stop(self) -> None:
         """Nobody is there to hear it: forget what is under way, and read on only to throw it away."""
         self.discards = True
         self.out.clear()
-        if self.chain is not None:
-            self.chain.clear()
+        if self.staging is not None:
+            self.staging.chain.clear()
         if self.kernel is not None:
             self.kernel.drop()
             self.kernel = None
@@ -256,8 +234,8 @@ class Pipe:
         if self.discards:
             self.update()
             self.link.source_ended(self)
-        elif self.chain is not None:
-            self.through(self.chain.finish(monotonic(), last))
+        elif self.staging is not None:
+            self.staging.finish(last)
         else:
             self.out.append(last)
             self.give()
@@ -277,14 +255,3 @@ class Pipe:
                 self.out.appendleft(self.kernel.emptied())
             splice.release(self.kernel)
             self.kernel = None
-
-    def _schedule(self) -> None:
-        due = None if self.chain is None else self.chain.due
-        if due is not None and due < self.wake_at:
-            self.wake_at = due
-            self.link.engine.call_at(due, self._wake)
-
-    def _wake(self) -> None:
-        self.wake_at = inf
-        if self.chain is not None and not self.link.closed:
-            self.through(self.chain.ready(monotonic()))

@@ -160,9 +160,6 @@ class Port:
         """A message went by under a fault that records."""
         self._owner.seen(number, seen)
 
-    def ended(self, link: Link) -> None:
-        """A connection is about to end."""
-
     def forget(self, link: Link) -> None:
         """A connection has ended."""
         self._links.discard(link)
@@ -183,4 +180,4 @@ class Port:
 
 
 def _record(link: Link) -> Record:
-    return Record(link.number, link.up.bytes, link.down.bytes, not link.closed and link.closing is None)
+    return Record(link.number, link.up.bytes, link.down.bytes, not link.closed and link.ending is None)
