@@ -162,6 +162,11 @@ def test_every_kind_of_call_ends_as_on_the_real_disk(folder: Path) -> None:
         Path("one").rename("other")
         os.link("state.json", "linked")
         Path("symbolic").symlink_to("linked")
+        Path("current").symlink_to("other")
+        Path("current/through").write_bytes(b"t")
+        Path("next").symlink_to(Path.cwd())
+        Path("next").rename("current")
+        Path("current/through").write_bytes(b"u")
         Path("gone").mkdir()
         Path("gone").rmdir()
         with suppress(OSError):

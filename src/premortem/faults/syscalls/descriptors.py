@@ -34,7 +34,6 @@ class Descriptors:
     _ordinals: dict[int, int] = field(default_factory=dict)
     _known: dict[str, tuple[Kind, str]] = field(default_factory=dict)
     _served: set[str] = field(default_factory=set)  # addresses that the program itself listens at
-    _real: dict[str, str] = field(default_factory=dict)
 
     def link(self, thread: int, descriptor: int) -> str:
         """The text of /proc/THREAD/fd/DESCRIPTOR; empty where there is none."""
@@ -69,9 +68,7 @@ class Descriptors:
                 return ""
             path = f"{start}/{path}"
         parent, name = os.path.split(os.path.normpath(path))
-        if parent not in self._real:
-            self._real[parent] = os.path.realpath(parent)
-        whole = os.path.join(self._real[parent], name)  # noqa: PTH118 - text in, text out, in the hot path
+        whole = os.path.join(os.path.realpath(parent), name)  # noqa: PTH118 - text in, text out, in the hot path
         return os.path.realpath(whole) if follow and os.path.islink(whole) else whole  # noqa: PTH114 - as above
 
     def relative(self, path: str) -> str:

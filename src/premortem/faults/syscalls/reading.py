@@ -77,7 +77,7 @@ class Reader:
         elif call.how is not None:
             flags = memory.word(thread, arguments[call.how])
         name = "rmdir" if call.name == "unlink" and flags & AT_REMOVEDIR else call.name
-        to = self._path(thread, arguments, call.to_folder, call.to, follow=False)
+        to = self.descriptors.relative(self._path(thread, arguments, call.to_folder, call.to, follow=False))
         if call.text is not None:
             to = memory.string(thread, arguments[call.text])
         return Operation(
@@ -85,7 +85,7 @@ class Reader:
             self.descriptors.relative(path) if path else "",
             arguments[call.length] if call.length is not None else None,
             self.descriptors.ordinal(thread),
-            to=self.descriptors.relative(to),
+            to=to,
             flags=flags,
         )
 
