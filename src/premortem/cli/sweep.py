@@ -111,7 +111,7 @@ def command(  # noqa: PLR0913 - one parameter an option
         then=then,
         allow_hang=allow_hang,
     )
-    found, code = sweep_now(plan, quiet=quiet or as_json)
+    found = sweep_now(plan, quiet=quiet or as_json)
     page = html or SWEEPS / found.id / "report.html"
     page.write_text(sweep_html.render(found), encoding="utf-8")
     if junit is not None:
@@ -121,26 +121,25 @@ def command(  # noqa: PLR0913 - one parameter an option
     else:
         sweep_text.show(found, terminal.console(sys.stdout))
         click.echo(f"the whole story: {page}")
-    return code
+    return found.exit_code
 
 
-def sweep_now(plan: Plan, *, quiet: bool = False) -> tuple[Sweep, int]:
-    """Carry it out with progress on standard error; the exit code is that of a signal where one cut it off."""
+def sweep_now(plan: Plan, *, quiet: bool = False) -> Sweep:
+    """Carry it out with progress on standard error; a signal cuts it off, and what was found is kept."""
     console = terminal.console(sys.stderr)
     console.quiet = quiet
-    caught: list[int] = []
-    with _noting_signals(caught), sweep_progress.live(console) as audience:
-        found = sweep(plan, audience, records=SWEEPS)
-    return found, 128 + caught[0] if caught else found.exit_code
+    with _unwinding_once(), sweep_progress.live(console) as audience:
+        return sweep(plan, audience, records=SWEEPS)
 
 
 @contextmanager
-def _noting_signals(caught: list[int]) -> Iterator[None]:
-    """The first SIGINT, SIGTERM or SIGHUP ends the sweep; the report is still printed."""
+def _unwinding_once() -> Iterator[None]:
+    """The first SIGINT, SIGTERM or SIGHUP ends the sweep; a second one must not interrupt the way out."""
+    caught: list[int] = []
 
     def unwind(number: int, _: FrameType | None) -> None:
         caught.append(number)
-        if len(caught) == 1:  # a second one must not interrupt the way out
+        if len(caught) == 1:
             raise Terminated(128 + number)
 
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)

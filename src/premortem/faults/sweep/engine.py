@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import platform
 import shlex
+import signal
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -75,7 +76,7 @@ def sweep(
             under_way.carry_out(stack.enter_context(Crew(plan)))
             ended = "complete"
         except (KeyboardInterrupt, SystemExit) as error:
-            ended = f"cut off by {type(error).__name__}"
+            ended = f"cut off by {_cause(error)}"
         except PremortemError as error:
             if under_way.found.clean is None:
                 raise
@@ -158,6 +159,12 @@ class _UnderWay:
             replace(task, number=number, then=str(point.recipe), record=False)
             for number, (task, point) in enumerate(allowed, len(followed) + 1)
         ]
+
+
+def _cause(error: KeyboardInterrupt | SystemExit) -> str:
+    """The signal behind it, where there is one."""
+    number = error.code - 128 if isinstance(error, SystemExit) and isinstance(error.code, int) else 0
+    return signal.Signals(number).name if number in signal.valid_signals() else type(error).__name__
 
 
 def arguments(plan: Plan) -> tuple[str, ...]:
