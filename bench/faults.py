@@ -27,7 +27,7 @@ from bench import faults_proxies as measured
 from bench.faults_calls import calls
 from bench.faults_load import Load
 from bench.faults_postgres import postgres
-from bench.faults_proxies import Bench, Part, failed, proxies, say
+from bench.faults_rounds import Bench, Part, failed, proxies, say
 from bench.faults_table import DIRECT
 
 PARTS: dict[str, Callable[[Bench], Part]] = {
@@ -41,6 +41,7 @@ PARTS: dict[str, Callable[[Bench], Part]] = {
 }
 ROUNDS, QUICK_ROUNDS, QUICK_SIZE = 11, 3, 0.4
 DESCRIPTORS = 8192
+GIVE_UP_S = 1200
 
 
 def who() -> str:
@@ -100,6 +101,8 @@ def main() -> None:
     if unknown := set(names) - set(PARTS):
         parser.error(f"--only {','.join(sorted(unknown))}: has to be some of {','.join(PARTS)}")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is stopped
+    signal.signal(signal.SIGALRM, lambda *_: sys.exit(f"nothing more is heard; given up after {GIVE_UP_S} s"))
+    signal.alarm(GIVE_UP_S)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != resource.RLIM_INFINITY:
         room = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(DESCRIPTORS, hard)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from bench.faults_processes import find, first_line, missing, on_one_processor
-from bench.faults_proxies import Bench, Part, failed, say
+from bench.faults_rounds import Bench, Part, failed, say
 from bench.faults_syscalls import TARGET
 from bench.faults_table import OURS, Column, Table, goal
 

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
 from bench.faults_processes import on_one_processor, running
-from bench.faults_proxies import Bench, Part, interleaved, proxies, start_all
+from bench.faults_rounds import Bench, Part, interleaved, proxies, start_all
 from bench.faults_table import OURS, Column, Table, percent
 from bench.proxies import At, Proxy, Running
 

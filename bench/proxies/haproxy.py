@@ -37,7 +37,8 @@ def version() -> str:
 @contextmanager
 def start(at: At) -> Iterator[Running]:
     """One process in the foreground."""
-    port, log, settings = free_port(), at.folder / "haproxy.log", at.folder / "haproxy.cfg"
+    port, log = free_port(), at.folder / "haproxy.log"
+    settings = at.folder / f"haproxy-{port}.cfg"
     settings.write_text(SETTINGS.format(port=port, upstream=at.upstream))
     with running([find("haproxy"), "-db", "-f", settings], log) as process:
         wait_for(port, process, log)

@@ -17,7 +17,7 @@ SETTINGS = """
 daemon off;
 worker_processes 1;
 worker_rlimit_nofile 8192;
-pid {folder}/nginx.pid;
+pid {folder}/nginx-{port}.pid;
 error_log stderr error;
 events {{ worker_connections 4096; }}
 stream {{ server {{ listen 127.0.0.1:{port} backlog=1024; proxy_pass 127.0.0.1:{upstream}; }} }}
@@ -38,7 +38,8 @@ def version() -> str:
 @contextmanager
 def start(at: At) -> Iterator[Running]:
     """A master and a worker."""
-    port, log, settings = free_port(), at.folder / "nginx.log", at.folder / "nginx.conf"
+    port, log = free_port(), at.folder / "nginx.log"
+    settings = at.folder / f"nginx-{port}.conf"
     load = f"load_module {MODULE};" if MODULE.exists() else ""
     settings.write_text(load + SETTINGS.format(folder=at.folder, port=port, upstream=at.upstream))
     with running([find("nginx"), "-p", at.folder, "-e", "stderr", "-c", settings], log) as process:
