@@ -79,7 +79,10 @@ class Keeper:
                 self._ask(request.line())
             except WorkerDiedError:  # it was killed, which may happen: the next one takes over all that is armed
                 self._restart()
-                self._ask(request.line())
+                try:
+                    self._ask(request.line())
+                except WorkerDiedError as error:
+                    raise FaultError(f"{error} twice, and no fault goes in unguarded; find out who kills it") from None
             self._armed[request.id] = request
             self._journals.add(request.journal)
 
