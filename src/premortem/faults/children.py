@@ -26,6 +26,7 @@ from premortem.faults.child_life import Life, Prepare, flush
 T = TypeVar("T")
 
 _LOOK_S = 0.02  # how often a child is looked at that says nothing; what it says wakes us at once
+_ENDING_S = 0.001  # how often one is looked at that has said all and is about to end
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,19 +134,20 @@ def _listen(pid: int, answer: int, output: int, time_s: float) -> tuple[bytes, b
     with _reaped(pid):
         while True:
             ended, status = os.waitpid(pid, os.WNOHANG)
-            for end, so_far in heard.items():
-                _drain(poll, end, so_far)
+            talking = [_drain(poll, end, so_far) for end, so_far in heard.items()]
             if ended:
                 return bytes(heard[answer]), bytes(heard[output]), os.waitstatus_to_exitcode(status)
             if time.monotonic() >= until:
                 raise Hung(time_s)
-            poll.poll(_LOOK_S * 1000)
+            poll.poll(1000 * (_LOOK_S if any(talking) else _ENDING_S))
 
 
-def _drain(poll: select.poll, end: int, heard: bytearray) -> None:
-    """Take what there is, and look no longer where all has been said."""
+def _drain(poll: select.poll, end: int, heard: bytearray) -> bool:
+    """Take what there is; whether more may come."""
     with suppress(BlockingIOError):
         while piece := os.read(end, 1 << 16):
             heard += piece
-        with suppress(KeyError):
+        with suppress(KeyError):  # all was said before
             poll.unregister(end)
+        return False
+    return True

@@ -74,11 +74,13 @@ class NameServer(Inside):
         self.asked: list[str] = []
         """Names that were asked for, in order; most resolvers ask twice (A and AAAA)."""
         self._folder = tempfile.TemporaryDirectory(prefix="premortem-names-")
+        self._socket, self.address = _bound()
         try:
-            self._socket, self.address = _bound()
             self.shares_network = self._socket is not None
             self._namespaces = Namespaces(network=not self.shares_network, setup=self._set_up)
         except BaseException:
+            if self._socket is not None:
+                self._socket.close()
             self._folder.cleanup()
             raise
         if self._socket is None:

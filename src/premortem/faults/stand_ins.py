@@ -63,35 +63,43 @@ def ends(  # noqa: PLR0913 - what a command shows of itself; each by name
         raise FaultError(f"{name!r}: is a path, and what has one cannot be stood in for; name a command on PATH")
     if first is not None and (first < 1 or real is None):
         raise FaultError(f"{name}, first={first}: has to be 1 or more, and a command that is there to take over")
-    folder = Path(tempfile.mkdtemp(prefix="premortem-stand-in-"))
-    stand_in = StandIn(name, folder / ".calls", _words(status, after_s))
-    stand_in.log.touch()
-    script = folder / name
-    script.write_text(
-        _SCRIPT.format(
-            log=shlex.quote(str(stand_in.log)),
-            first=first or 0,
-            real=shlex.quote(real or ""),
-            wait=f"sleep {after_s:f}" if after_s > 0 else ":",
-            output=shlex.quote(output),
-            error=shlex.quote(error),
-            end=f"exit {status}" if status >= 0 else f"kill -{-status} $$",
-        ),
-        encoding="utf-8",
-    )
-    script.chmod(0o755)
+    what = _words(status, after_s)
+    with tempfile.TemporaryDirectory(prefix="premortem-stand-in-") as folder:
+        stand_in = StandIn(name, Path(folder) / ".calls", what)
+        stand_in.log.touch()
+        script = Path(folder) / name
+        script.write_text(
+            _SCRIPT.format(
+                log=shlex.quote(str(stand_in.log)),
+                first=first or 0,
+                real=shlex.quote(real or ""),
+                wait=f"sleep {after_s:f}" if after_s > 0 else ":",
+                output=shlex.quote(output),
+                error=shlex.quote(error),
+                end=f"exit {status}" if status >= 0 else f"kill -{-status} $$",
+            ),
+            encoding="utf-8",
+        )
+        script.chmod(0o755)
+        try:
+            with _first_on_path(folder):
+                yield stand_in
+        finally:
+            _ = stand_in.calls  # the last look before it goes
+            lifted("stand-in", name)
+
+
+@contextmanager
+def _first_on_path(folder: str) -> Iterator[None]:
     before = os.environ.get("PATH")
     os.environ["PATH"] = f"{folder}{os.pathsep}{before or os.defpath}"
     try:
-        yield stand_in
+        yield
     finally:
         if before is None:
             del os.environ["PATH"]
         else:
             os.environ["PATH"] = before
-        _ = stand_in.calls  # the last look before it goes
-        shutil.rmtree(folder)
-        lifted("stand-in", name)
 
 
 def _words(status: int, after_s: float) -> str:
