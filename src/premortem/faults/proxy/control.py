@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import Callable
-from dataclasses import astuple
 from time import monotonic
 from typing import cast
 
@@ -113,7 +112,7 @@ class Owner:
             port.look()
 
     def _connections(self, request: Request) -> Json:
-        return [list(astuple(record)) for record in self._port(request).records()]
+        return [list(record) for record in self._port(request).records()]
 
     def _port(self, request: Request) -> Port:
         return self._ports[cast("int", request["port"])]

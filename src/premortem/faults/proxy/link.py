@@ -25,6 +25,7 @@ from premortem.faults.proxy.talk import Talk
 if TYPE_CHECKING:
     from premortem.faults.proxy.port import Arm, Port
 
+_NONE: frozenset[int] = frozenset()
 _UNDER_WAY = (errno.EINPROGRESS, errno.EALREADY)
 
 
@@ -43,8 +44,8 @@ class Link:
         self.client = Side(self.engine, client, self.up, self.down)
         self.server: Side | None = None
         self._dialled: socket.socket | None = None
-        self._met: set[int] = set()  # faults that have a stage here
-        self._told: set[int] = set()  # faults that have told their strike
+        self._met: frozenset[int] = _NONE  # faults that have a stage here
+        self._told: frozenset[int] = _NONE  # faults that have told their strike
 
     @property
     def lot(self) -> float:
@@ -104,7 +105,7 @@ class Link:
         """This fault is armed; strike, if the lot fell on this connection."""
         if self.closed or self.ending or self.lot >= arm.fault.share or arm.number in self._met:
             return
-        self._met.add(arm.number)
+        self._met |= {arm.number}
         talk = Talk(arm.number, arm.script.open()) if arm.script is not None else None
         for direction, pipe in self.pipes(arm):
             draws = Draws(self.port.seed, self.number, f"{arm.fault.name} {direction}")
@@ -122,7 +123,7 @@ class Link:
     def part(self, number: int) -> None:
         """The fault of this number is taken out."""
         if number in self._met:
-            self._met.discard(number)
+            self._met -= {number}
             for pipe in (self.up, self.down):
                 if not self.closed:
                     pipe.remove(number)
@@ -166,7 +167,7 @@ class Link:
                 pipe.other.inject(aside.fault, action.data)
         elif isinstance(action, Hit):
             if action.recipe or aside.fault not in self._told:
-                self._told.add(aside.fault)
+                self._told |= {aside.fault}
                 self.port.struck(aside.fault, self, action.what, action.recipe)
         else:
             self.port.seen(aside.fault, action)

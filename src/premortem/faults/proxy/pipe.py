@@ -236,9 +236,12 @@ class Pipe:
             self.link.source_ended(self)
         elif self.staging is not None:
             self.staging.finish(last)
-        else:
+        elif self.out:
             self.out.append(last)
-            self.give()
+        else:
+            self.link.conclude(self, last)
+            if not self.link.closed:
+                self.update()
 
     def _lose_sink(self) -> None:
         """The sink was reset. What it has said before comes by the other direction, and then its reset."""

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 _KEPT = 10_000
 
+Record = tuple[int, int, int, bool]
+"""A connection: its number, how many bytes went up and down so far, and whether it is open."""
+
 
 @dataclass(slots=True)
 class Arm:
@@ -35,16 +38,6 @@ class Arm:
         """What becomes of the connection that it meets now."""
         self.met += not live
         return self.fault.fate(live=live, nth=self.met)
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """A connection: how many bytes went each way so far, and whether it is open."""
-
-    number: int
-    bytes_up: int
-    bytes_down: int
-    open: bool
 
 
 @dataclass(slots=True)
@@ -105,7 +98,7 @@ class Port:
 
     def records(self) -> list[Record]:
         """The connections, open ones and the last ten thousand that have ended, by number."""
-        return sorted([*self._past, *(_record(link) for link in self._links)], key=lambda one: one.number)
+        return sorted([*self._past, *(_record(link) for link in self._links)])
 
     def close(self) -> None:
         """Refuse everybody, and end what there is."""
@@ -180,4 +173,4 @@ class Port:
 
 
 def _record(link: Link) -> Record:
-    return Record(link.number, link.up.bytes, link.down.bytes, not link.closed and link.ending is None)
+    return link.number, link.up.bytes, link.down.bytes, not link.closed and link.ending is None

@@ -33,6 +33,7 @@ def serve(channel: socket.socket, owner: int) -> None:
         return
     Owner(engine, channel)
     gc.freeze()
+    gc.set_threshold(20_000, 20, 20)  # what a connection leaves behind is small, and a look at everything is not
     engine.run()
 
 
