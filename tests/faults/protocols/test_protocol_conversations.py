@@ -214,3 +214,51 @@ def test_onward_it_strikes_every_one_and_on_every_connection(rehearse: Rehearse)
     (hit, cut) = one.feed("up", b"get a\r\n")
     assert hit == Hit("redis:GET#2+", "GET number 3 did not reach the server; the connection was reset")
     assert cut == Cut(reset=True)
+
+
+@pytest.mark.parametrize("recipes", [("SET a#1=close", "SET#1=cut", "SET#1=nil"), ("SET#1+=close", "SET a#1=nil")])
+def test_where_recipes_meet_the_first_that_was_given_strikes(recipes: tuple[str, ...], rehearse: Rehearse) -> None:
+    conversation = rehearse(*(f"redis:{recipe}" for recipe in recipes)).open()
+    hit, cut = conversation.feed("up", b"set a 1\r\n")
+    assert isinstance(hit, Hit)
+    assert hit.recipe == f"redis:{recipes[0]}"
+    assert cut == Cut(reset=False)
+
+
+def test_what_is_sent_after_an_error_is_skipped_up_to_the_sync(rehearse: Rehearse) -> None:
+    session = opened(rehearse("postgres:INSERT#3:after=delay 1", "postgres:Sync#2:after"))
+    session.feed("up", PARSE + BIND + EXECUTE)
+    session.feed("down", PARSED + ERROR)
+    session.feed("up", message("Q", b"INSERT INTO a VALUES (1)\0") + SYNC)
+    session.feed("down", ready(b"I"))
+    session.feed("up", BIND + EXECUTE + SYNC)
+    assert kinds(session.feed("down", BOUND)) == ["Pass"]
+    assert kinds(session.feed("down", DONE)) == ["Hit", "Wait", "Pass"]
+    assert kinds(session.feed("down", ready(b"I"))) == ["Hit", "Cut"]
+
+
+def test_a_sync_after_the_data_of_a_copy_is_answered(rehearse: Rehearse) -> None:
+    session = opened(rehearse("postgres:Sync#2:after"))
+    session.feed("up", message("P", b"\0COPY a FROM STDIN\0\0\0") + BIND + EXECUTE + SYNC)
+    session.feed("down", PARSED + BOUND + message("G", b"\0\0\0"))
+    session.feed("up", message("d", b"1\n") + message("c") + SYNC)
+    assert kinds(session.feed("down", message("C", b"COPY 1\0") + ready(b"I"))) == ["Pass", "Hit", "Cut"]
+
+
+def test_each_channel_is_confirmed(rehearse: Rehearse) -> None:
+    conversation = rehearse("redis:PING#1:after=error NO").open()
+    conversation.feed("up", b"subscribe a b\r\nping\r\n")
+    confirmed = b"".join(b"*3\r\n$9\r\nsubscribe\r\n$1\r\n%b\r\n:1\r\n" % name for name in (b"a", b"b"))
+    unasked = b"*3\r\n$7\r\nmessage\r\n$1\r\na\r\n$1\r\nx\r\n"
+    assert conversation.feed("down", confirmed + unasked) == [Pass(confirmed + unasked)]
+    told = conversation.feed("down", b"*2\r\n$4\r\npong\r\n$0\r\n\r\n")
+    assert told[0] == Pass(b"-NO\r\n")
+    assert kinds(told) == ["Pass", "Hit"]
+
+
+def test_a_request_is_not_answered_before_it_is_complete(rehearse: Rehearse) -> None:
+    conversation = rehearse("http:POST /b#1=status 500").open()
+    conversation.feed("up", b"GET /a HTTP/1.1\r\n\r\nPOST /b HTTP/1.1\r\nContent-Length: 2\r\n\r\nx")
+    answer = b"HTTP/1.1 204 No Content\r\n\r\n"
+    assert conversation.feed("down", answer) == [Pass(answer)]
+    assert kinds(conversation.feed("up", b"y")) == ["Reply", "Hit"]

@@ -71,9 +71,9 @@ class Tally(Generic[E]):
     def __init__(self, world: World, plans: Sequence[Plan[E]], *, record: bool, seed: int) -> None:
         self._world = world
         self._counts: dict[str, int] = {}
-        self._plans: dict[str, list[Plan[E]]] = {}
-        for plan in plans:
-            self._plans.setdefault(plan.name, []).append(plan)
+        self._plans: dict[str, list[tuple[int, Plan[E]]]] = {}
+        for rank, plan in enumerate(plans):
+            self._plans.setdefault(plan.name, []).append((rank, plan))
         self._random = Random(seed)  # noqa: S311 - delays that can be drawn again, no secrets
         self.record = record
         self.wanted = frozenset(self._plans)
@@ -82,8 +82,12 @@ class Tally(Generic[E]):
         """The moments at which they do."""
 
     def meet(self, names: Iterable[str], direction: Direction, told: list[Action]) -> Strike[E] | None:
-        """Something with these names comes by; the first of them is the point that a recording tells."""
+        """Something with these names comes by; the first of them is the point that a recording tells.
+
+        Where several recipes strike it, it is the one that was given first.
+        """
         struck: Strike[E] | None = None
+        best = -1
         for place, name in enumerate(names):
             plans = self._plans.get(name)
             if plans is None and not self.record:
@@ -91,9 +95,9 @@ class Tally(Generic[E]):
             nth = self._counts[name] = self._counts.get(name, 0) + 1
             if self.record and not place:
                 told.append(Seen(f"{self._world}:{name}#{nth}", direction))
-            for plan in plans or ():
-                if struck is None and plan.recipe.strikes(nth):
-                    struck = Strike(plan, nth, direction)
+            for rank, plan in plans or ():
+                if plan.recipe.strikes(nth) and (struck is None or rank < best):
+                    struck, best = Strike(plan, nth, direction), rank
         return struck
 
     def minds(self, name: str) -> bool:
