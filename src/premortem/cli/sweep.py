@@ -32,7 +32,15 @@ class Terminated(SystemExit):
 @click.option("--restart", is_flag=True, help="COMMAND runs again, without a fault, where it did not end well.")
 @click.option("--recover", default="", metavar="CMD", help="Another command instead of --restart's.")
 @click.option("--folder", default="", metavar="DIR", help="Each trial gets a copy of it. [default: an empty folder]")
-@click.option("--watch", default="", metavar="file,socket", help="Strike system calls on files or sockets (Linux).")
+@click.option(
+    "--watch",
+    default="",
+    metavar="file,socket,read",
+    help="Strike system calls: that change files, on sockets, that read files (Linux).",
+)
+@click.option(
+    "--from-mark", is_flag=True, help="System calls count once the program calls premortem.faults.syscalls.arm()."
+)
 @click.option("--wire", multiple=True, metavar="VARIABLE", help="Strike what is said to the server whose URL it holds.")
 @click.option("--call", multiple=True, metavar="NAME", help="Strike calls of package.module:function.")
 @click.option("--effects", default="", metavar="LIST", help="Such as kill,EIO,ENOSPC,short,drop,sever; cut,delay 1,"
@@ -60,6 +68,7 @@ def command(  # noqa: PLR0913 - one parameter an option
     recover: str,
     folder: str,
     watch: str,
+    from_mark: bool,
     wire: tuple[str, ...],
     call: tuple[str, ...],
     effects: str,
@@ -99,6 +108,7 @@ def command(  # noqa: PLR0913 - one parameter an option
         restart=restart,
         folder=folder,
         watch=_list(watch) or (() if wire or call else ("file",)),
+        from_mark=from_mark,
         wires=wire,
         calls=call,
         effects=_list(effects),

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from premortem.faults.power_loss import DiskState
     from premortem.faults.proxy import FaultProxy
     from premortem.faults.sweep.forks import Crash
+    from premortem.faults.sweep.here import Struck
 
 
 @dataclass
@@ -126,6 +127,22 @@ class Lab:
         from premortem.faults.sweep.forks import every_crash  # noqa: PLC0415 - as above
 
         return every_crash(function, *args, folder=self.folder, effects=effects, watch=watch)
+
+    def every_cut(
+        self,
+        function: Callable[[str], object],
+        url: str,
+        *,
+        only: Collection[str] = (),
+        before: Callable[[], object] = lambda: None,
+    ) -> Iterator[Struck]:
+        """Call `function` with a URL that leads through a proxy, cut at each message in turn; yields after each.
+
+        `only`: at messages of these names, such as "COMMIT"; `before` puts back what a call leaves. NEEDS "proxy".
+        """
+        from premortem.faults.sweep.here import sweep_wire  # noqa: PLC0415 - as above
+
+        return sweep_wire(function, url, only=only, before=before, seed=self.seed)
 
     def every_power_loss(self, function: Callable[..., object], *args: object) -> Iterator[DiskState]:
         """Call `function(*args)` in a fork; then `folder` holds each state that a power failure may leave, in turn.

@@ -19,6 +19,7 @@ from premortem.pytest_plugin import exhibits
 from premortem.pytest_plugin.checking import clock, ledger
 from premortem.pytest_plugin.places import postgres, premortem_servers, valkey
 from premortem.pytest_plugin.striking import SEED, STRUCK, fault_proxy, premortem_seed, strikes
+from premortem.pytest_plugin.sweeping import sweep
 
 __all__ = [
     "clock",
@@ -28,11 +29,12 @@ __all__ = [
     "premortem_seed",
     "premortem_servers",
     "strikes",
+    "sweep",
     "valkey",
 ]
 
 _MARKER = (
-    "sweep(budget=None, time_limit_s=None): how far the `sweep` fixture goes in this test, in points and in seconds "
+    "sweep(budget=None, time_limit_s=10): how far the `sweep` fixture goes in this test, in points and in seconds "
     "for each of them; `-m sweep` selects the tests that sweep"
 )
 

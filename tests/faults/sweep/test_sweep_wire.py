@@ -113,7 +113,7 @@ def test_a_function_is_swept_in_python(url: str) -> None:
             connection.execute("DELETE FROM told")
 
         seen = {}
-        for point in sweep_wire(tell, url, only="COMMIT", before=forget):
+        for point in sweep_wire(tell, url, only=("COMMIT",), before=forget):
             ((rows,),) = connection.execute("SELECT count(*) FROM told").fetchall()
             seen[str(point.recipe)] = (rows, type(point.error).__name__)
     assert seen == {"postgres:COMMIT#1": (0, "OperationalError"), "postgres:COMMIT#1:after": (1, "OperationalError")}

@@ -172,7 +172,7 @@ def arguments(plan: Plan) -> tuple[str, ...]:
     told: list[str] = []
     for option, words in (("--check", plan.check), ("--setup", plan.setup), ("--recover", plan.recover)):
         told += [option, shlex.join(words)] if words else []
-    told += ["--restart"] if plan.restart else []
+    told += [word for word, given in (("--restart", plan.restart), ("--from-mark", plan.from_mark)) if given]
     for option, value in (("--folder", plan.folder), ("--watch", ",".join(plan.watch))):
         told += [option, value] if value else []
     for option, values in (("--wire", plan.wires), ("--call", plan.calls)):

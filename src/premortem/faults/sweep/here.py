@@ -6,7 +6,7 @@ What the function leaves behind is yours to put back: `before` is called before 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
 
 from premortem.faults.proxy import FaultProxy
@@ -66,15 +66,15 @@ def sweep_wire(  # noqa: PLR0913 - by keyword only, each with a default
     url: str,
     *,
     effect: str = "",
-    only: str = "",
+    only: Collection[str] = (),
     onward: bool = False,
     before: Callable[[], object] = nothing,
     seed: int = 0,
 ) -> Iterator[Struck]:
     """Call `function` with the URL of a proxy for `url`, and strike each message that a clean call has shown.
 
-    `only`: messages of this name, such as "COMMIT". `effect` is empty for a cut connection. A message that does not
-    come by again is left out.
+    `only`: messages of these names, such as "COMMIT" (none: all). `effect` is empty for a cut connection. A message
+    that does not come by again is left out.
     """
     wire = Wire("url", protocol_of(url), url)
     with FaultProxy(wire.address, seed=seed) as proxy:
@@ -83,7 +83,7 @@ def sweep_wire(  # noqa: PLR0913 - by keyword only, each with a default
         with proxy.record(wire.protocol) as recording:
             function(through)
             seen = [Recipe.parse(one.point) for one in recording.seen]
-        for recipe in (one.with_effect(effect, onward=onward) for one in seen if only in ("", one.what)):
+        for recipe in (one.with_effect(effect, onward=onward) for one in seen if not only or one.what in only):
             for when in moments(recipe):
                 before()
                 if struck := _struck(function, through, proxy, replace(recipe, when=when)):

@@ -11,7 +11,7 @@ from premortem.faults.sweep.wires import Wire
 from premortem.model.recipe import Recipe, World
 
 _MOST_JOBS, _LEAST_TIME_S = 512, 0.05
-FAMILIES = ("file", "socket")
+FAMILIES = ("file", "socket", "read")
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,8 +19,9 @@ class Plan:
     """One sweep. Commands are argument lists; no shell is between.
 
     `folder` is copied for each trial (empty: an empty folder). `restart` runs the command again after a trial that did
-    not end well, `recover` another command instead. `time_s` 0 is max(5 s, ten times the clean run);
-    `budget` 0 is all points. `at` and `then` name one point, and a second one that strikes the recovery.
+    not end well, `recover` another command instead. `from_mark`: no system call counts before the program says
+    `syscalls.arm()`. `time_s` 0 is max(5 s, ten times the clean run); `budget` 0 is all points. `at` and `then` name
+    one point, and a second one that strikes the recovery.
     """
 
     command: tuple[str, ...]
@@ -30,6 +31,7 @@ class Plan:
     restart: bool = False
     folder: str = ""
     watch: tuple[str, ...] = ()
+    from_mark: bool = False
     wires: tuple[str, ...] = ()
     calls: tuple[str, ...] = ()
     effects: tuple[str, ...] = ()
@@ -49,7 +51,7 @@ class Plan:
         for family in self.watch:
             if family not in FAMILIES:
                 raise ConfigurationError(
-                    f"--watch {family}: has to be one of {', '.join(FAMILIES)}, or both with a comma"
+                    f"--watch {family}: has to be among {', '.join(FAMILIES)}; several with a comma"
                 )
         protocols = [Wire.parse(wire).protocol for wire in self.wires]
         for protocol in protocols:
@@ -75,6 +77,7 @@ class Plan:
             self.time_s != 0 and not _LEAST_TIME_S <= self.time_s <= hour_s,
             f"time limit {self.time_s}: has to be from {_LEAST_TIME_S} to {hour_s} seconds; leave it out",
         )
+        yield self.from_mark and not self.watch, "--from-mark: is about system calls; give --watch file,socket with it"
         yield self.budget < 0, f"budget {self.budget}: has to be how many points to try; leave it out for all"
         yield bool(self.then) and not recovers, f"--then: {back}"
         yield self.compound and not recovers, f"--compound: {back}"

@@ -25,7 +25,7 @@ def opened(plan: Plan) -> Iterator[dict[str, Source]]:
         if plan.watch:
             from premortem.faults.sweep.syscall_source import SyscallSource  # noqa: PLC0415 - same, the filters
 
-            sources["syscall"] = stack.enter_context(SyscallSource(plan.watch))
+            sources["syscall"] = stack.enter_context(SyscallSource(plan.watch, plan.from_mark))
         if plan.calls:
             sources["call"] = stack.enter_context(CallSource(plan.calls))
         yield sources

@@ -29,6 +29,7 @@ class SyscallSource:
     """Sees and strikes the calls of the families `watch`, in the program and in all that it starts."""
 
     watch: tuple[str, ...]
+    from_mark: bool = False
     _seen: dict[Recipe, syscalls.Operation] = field(default_factory=dict)
 
     def __enter__(self) -> Self:
@@ -64,7 +65,7 @@ class SyscallSource:
         try:
             ran = syscalls.run(
                 start.argv, decide, watch=self.watch, time_s=start.time_s, folder=start.folder,
-                environment=start.environment,
+                environment=start.environment, from_mark=self.from_mark,
             )  # fmt: skip
         except ConfigurationError as error:
             return Ended(127, failed=str(error)), ()
