@@ -16,7 +16,7 @@ from pathlib import Path
 
 from premortem.errors import ConfigurationError
 from premortem.faults.identity import Owner, born
-from premortem.faults.undo import Undo, as_fields, from_fields
+from premortem.faults.undo import Undo, as_fields, from_fields, sync_folder
 
 FOLDER_VARIABLE = "PREMORTEM_FAULTS"
 DEFAULT_FOLDER = Path(".premortem/faults")
@@ -75,7 +75,7 @@ def write_open(path: Path, owner: Owner, entry: Entry) -> None:
     draft.touch(mode=0o600)
     _append(draft, {"owner": owner.pid, "birth": owner.birth}, line)
     draft.rename(path)
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
 
 
 def write_done(path: Path, entry_id: int, by: str, said: str) -> None:
@@ -138,14 +138,6 @@ def _append(path: Path, *lines: Line) -> None:
         rest = (b"\n" if torn else b"") + b"".join(json.dumps(line).encode() + b"\n" for line in lines)
         while rest:
             rest = rest[os.write(number, rest) :]
-        os.fsync(number)
-    finally:
-        os.close(number)
-
-
-def _sync_folder(folder: Path) -> None:
-    number = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
         os.fsync(number)
     finally:
         os.close(number)
