@@ -389,3 +389,23 @@ def test_what_a_server_accepts_has_the_name_of_its_address(family: str, tmp_path
     assert [(one.call, one.target) for one in ended.operations] == [
         (call, name) for call in ("accept", "recvfrom", "sendto") * 2
     ]
+
+
+def test_runs_in_threads_side_by_side(tmp_path: Path) -> None:
+    """Each supervisor answers its own program."""
+    found: dict[str, list[str]] = {}
+
+    def supervise(name: str) -> None:
+        folder = tmp_path / name
+        folder.mkdir()
+        text = f"import os; d = os.open({name!r}, 65)\nfor _ in range(100): os.write(d, b'x')"
+        ended = syscalls.run(python(text), folder=folder, time_s=LONG_S)
+        found[name] = sorted({one.target for one in ended.operations}) if ended.status == 0 else [ended.output]
+
+    names = [f"run{number}" for number in range(4)]
+    threads = [threading.Thread(target=supervise, args=[name]) for name in names]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == {name: [name] for name in names}

@@ -6,6 +6,7 @@ Law: the whole family is dead when `run` returns, however it returns.
 from __future__ import annotations
 
 import platform
+import sys
 import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -68,8 +69,9 @@ def run(  # noqa: PLR0913 - by keyword only, each with a default
     families = _families(watch)
     if not 0 < time_s <= _LONGEST_S:
         raise ConfigurationError(f"time_s={time_s!r}: has to be above 0 and up to {_LONGEST_S:g}; it is seconds")
-    if machine not in MACHINES:
-        raise MissingRequirementError("system calls", f"{machine} is not known here", f"use {' or '.join(MACHINES)}")
+    if sys.platform != "linux" or machine not in MACHINES:
+        here = f"those of {sys.platform} on {machine} cannot be intercepted"
+        raise MissingRequirementError("system calls", here, f"use Linux on {' or '.join(MACHINES)}")
     calls, where = numbered(families, machine), (folder or Path.cwd()).resolve()
     blank = bytes(max(structs.NOTIFICATION.size, structs.sizes(machine)[0]))
     filter_ = bpf.program(calls, machine, every_open="read" in families)
