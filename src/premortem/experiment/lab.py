@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -20,7 +20,7 @@ from premortem.events import emit
 from premortem.experiment.places import Places
 from premortem.experiment.postgres import Database, OwnServer
 from premortem.experiment.subject import Blame
-from premortem.faults import dns, environment, limits, processes
+from premortem.faults import dns, environment, limits, processes, stand_ins
 from premortem.faults.files import Files
 from premortem.faults.web_server import WebServer
 from premortem.ports import Clock
@@ -28,8 +28,10 @@ from premortem.servers.postgres import PostgresServer
 
 if TYPE_CHECKING:
     from premortem.faults import tls
-    from premortem.faults.clock import JumpingClock
+    from premortem.faults.clock import JumpingClock, SkewedClock
     from premortem.faults.disk import SmallDisk
+    from premortem.faults.dns import NameServer
+    from premortem.faults.network import Network
     from premortem.faults.power_loss import DiskState
     from premortem.faults.proxy import FaultProxy
     from premortem.faults.sweep.forks import Crash
@@ -55,6 +57,7 @@ class Lab:
     environment = environment
     limits = limits
     processes = processes
+    stand_ins = stand_ins
 
     @property
     def name(self) -> str:
@@ -106,6 +109,24 @@ class Lab:
         from premortem.faults.disk import SmallDisk  # noqa: PLC0415 - as above
 
         return self._exit.enter_context(SmallDisk(size_bytes, inodes))
+
+    def name_server(self, hosts: Mapping[str, str]) -> NameServer:
+        """A name server on loopback that fails on demand, for what its `run` runs. Wants NEEDS = ("dns",)."""
+        from premortem.faults.dns import NameServer  # noqa: PLC0415 - as above
+
+        return self._exit.enter_context(NameServer(hosts))
+
+    def network(self) -> Network:
+        """A network of its own that loses packets, for what its `run` runs. Wants NEEDS = ("nft",)."""
+        from premortem.faults.network import Network  # noqa: PLC0415 - as above
+
+        return self._exit.enter_context(Network())
+
+    def skewed_clock(self, offset_s: float = 0.0) -> SkewedClock:
+        """A wrong clock for the processes that are started with it. Wants NEEDS = ("faketime",)."""
+        from premortem.faults.clock import SkewedClock  # noqa: PLC0415 - as above
+
+        return self._exit.enter_context(SkewedClock(offset_s))
 
     def jumping_clock(self) -> JumpingClock:
         """The machine's clock, to be handed to the subject, and moved."""
@@ -178,4 +199,5 @@ def enter(folder: Path) -> None:
     folder.mkdir()
     temporary.mkdir()
     os.environ["TMPDIR"] = str(temporary)
+    os.environ["PREMORTEM_FAULTS"] = str(folder.parent / "leases")  # the journal of leases is no part of the scratch
     os.chdir(folder)
