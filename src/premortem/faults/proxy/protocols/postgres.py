@@ -30,6 +30,10 @@ __all__ = ["PostgresConversation", "plan"]
 _STAND_IN = b"premortem_fault"  # neither a portal nor a prepared statement of that name exists: to execute it fails
 _FAILS = b"EXECUTE " + _STAND_IN
 _SWALLOWED = Fate(swallow=True)
+_SPEAKING = frozenset((pg.QUERY, pg.PARSE, pg.BIND, pg.EXECUTE, pg.CLOSE))  # a statement, or the name of one
+_PLAIN = frozenset(
+    (pg.PARSE, pg.BIND, pg.DESCRIBE, pg.CLOSE, pg.SYNC)
+)  # of no statement: only its own name can be struck
 _LEAVE_NO_TRANSACTION = frozenset(("COMMIT", "PREPARE TRANSACTION"))
 
 
@@ -40,6 +44,8 @@ class PostgresConversation(Engine[Message, Effect]):
         quiet = frozenset() if tally.minds("CopyData") else frozenset((pg.COPY_DATA,))
         self._answers = ServerMessages(frozenset() if tally.record else pg.routine(tally.wanted))
         super().__init__(tally, ClientMessages(quiet), self._answers)
+        self._unminded = frozenset(kind for kind in _PLAIN if not tally.minds(pg.CLIENT_NAMES[kind]))
+        self._minded = frozenset(name for name in pg.SERVER_NAMES.values() if tally.minds(name))
         self._tables = any(" " in name for name in tally.wanted)
         self._statements: dict[bytes, Statement] = {}
         self._portals: dict[bytes, Statement] = {}
@@ -58,9 +64,12 @@ class PostgresConversation(Engine[Message, Effect]):
     def _said(self, message: Message, told: list[Action]) -> Fate | None:
         if message.name == pg.ENCRYPTION_REQUEST:
             return Fate((Reply(pg.NO_ENCRYPTION),), swallow=True)
-        meaning = self._meaning(message)
-        strike, place = self._meet(message, meaning, told)
         kind = message.kind
+        meaning = self._meaning(message) if kind in _SPEAKING else []
+        if kind in self._unminded and self._parting is None:
+            self._backlog.expect(UNMARKED[kind])
+            return None
+        strike, place = self._meet(message, meaning, told)
         if kind in (pg.COPY_DONE, pg.COPY_FAIL):
             self._backlog.end_copy()
         if kind == pg.FLUSH and "after" in self.tally.moments:
@@ -174,7 +183,7 @@ class PostgresConversation(Engine[Message, Effect]):
 
     def _answered(self, message: Message, told: list[Action]) -> Fate | None:
         name = pg.SERVER_NAMES[message.kind]
-        strike = self.tally.meet((name,), "down", told) if self.tally.minds(name) else None
+        strike = self.tally.meet((name,), "down", told) if name in self._minded else None
         if strike is None:
             return self._answer(message)
         if isinstance(strike.effect, End) and strike.when == "before":
