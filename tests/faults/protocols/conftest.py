@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from premortem.faults.proxy import FaultProxy, ProxyHost
-from premortem.faults.proxy.protocols import Action, Conversation, Pass, Script
+from premortem.faults.proxy.protocols import Action, Pass, Script
 from premortem.faults.proxy.protocols.scripts import script
 from premortem.model.recipe import Recipe
 from premortem.servers import Servers
@@ -72,6 +72,3 @@ def rehearse() -> Rehearse:
 @pytest.fixture(scope="session")
 def passed() -> Callable[[list[Action]], bytes]:
     return lambda actions: b"".join(action.data for action in actions if isinstance(action, Pass))
-
-
-__all__ = ["Conversation"]
