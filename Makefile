@@ -9,7 +9,7 @@ BIN    := $(VENV)/bin
 JOBS   ?= $(shell getconf _NPROCESSORS_ONLN)
 
 .DEFAULT_GOAL := help
-.PHONY: help prove test lint types contract unit test-pythons bench bench-policies map picture lock clean
+.PHONY: help prove test lint types contract unit test-pythons bench bench-policies bench-faults campaign map picture lock clean
 
 help: ## list the tasks
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -60,6 +60,13 @@ bench: .venv-bench/.installed ## measure beside the peers, and write BENCHMARKS.
 bench-policies: .venv-bench/.installed ## measure the policies beside their peers, and write docs/policies/benchmarks.md
 	.venv-bench/bin/python bench/policies.py > docs/policies/benchmarks.md.draft
 	mv docs/policies/benchmarks.md.draft docs/policies/benchmarks.md
+
+bench-faults: .venv-bench/.installed ## measure the proxy and the sweep beside their peers, and write docs/faults/benchmarks.md
+	.venv-bench/bin/python bench/faults.py > docs/faults/benchmarks.md.draft
+	mv docs/faults/benchmarks.md.draft docs/faults/benchmarks.md
+
+campaign: $(VENV)/.installed ## strike the retail ingest at every system call and every message (takes half an hour)
+	$(BIN)/python campaigns/retail_ingest.py run
 
 map: $(VENV)/.installed ## write docs/map.md anew from the modules' first lines
 	$(BIN)/python docs/map.py > docs/map.md

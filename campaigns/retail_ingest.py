@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -21,11 +22,7 @@ from pathlib import Path
 
 import psycopg
 
-from premortem.faults import syscalls
 from premortem.servers import Servers, databases
-from premortem.systems.retail.errors import AlreadyLoadedError
-from premortem.systems.retail.ingest import ingest
-from premortem.systems.retail.sample import write_sample
 
 URL = "PREMORTEM_POSTGRES_URL"
 ROWS, CHUNK_ROWS = 60, 25  # three chunks: what happens between two of them is what is looked for
@@ -39,9 +36,15 @@ STATE = """
 """
 
 
+def own_database() -> str:
+    """The database of this worker of the sweep: two that share one would judge each other's rows."""
+    worker = re.search(r"/worker-(\d+)/", os.environ.get("PREMORTEM_SWEEP_FOLDER", "") + "/")
+    return databases.url_with_database(os.environ[URL], f"campaign_{worker[1] if worker else 1}")
+
+
 def reset() -> None:
     """Nothing of an earlier trial is there, and nobody of it is connected."""
-    with psycopg.connect(os.environ[URL], autocommit=True) as db:
+    with psycopg.connect(own_database(), autocommit=True) as db:
         db.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
             " WHERE datname = current_database() AND pid <> pg_backend_pid()"
@@ -51,16 +54,20 @@ def reset() -> None:
 
 def load(file: Path) -> None:
     """The ingest. A file that is loaded already is what a second start is for."""
+    from premortem.faults import syscalls  # noqa: PLC0415 - half a second, that the other words need not wait for
+    from premortem.systems.retail.errors import AlreadyLoadedError  # noqa: PLC0415 - same
+    from premortem.systems.retail.ingest import ingest  # noqa: PLC0415 - same
+
     syscalls.arm()  # what was imported so far does not count
     try:
-        ingest(file)
+        ingest(file, own_database())
     except AlreadyLoadedError as known:
         print(known)
 
 
 def state() -> list[object]:
     """Batches, rows read, rows and their sum, dead letters, and a digest of the rows."""
-    with psycopg.connect(os.environ[URL]) as db:
+    with psycopg.connect(own_database()) as db:
         row = db.execute(STATE.encode()).fetchone()
     assert row is not None
     return list(row)
@@ -70,7 +77,7 @@ def check(expected: Path) -> int:
     """Hold the database against an undisturbed run. First let go whoever was cut off and works on."""
     deadline = time.monotonic() + QUIET_S
     others = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
-    with psycopg.connect(os.environ[URL], autocommit=True) as db:
+    with psycopg.connect(own_database(), autocommit=True) as db:
         while db.execute(others).fetchone() != (0,):
             if time.monotonic() > deadline:
                 print(f"a session of the ingest is still there {QUIET_S:g} s after its end")
@@ -85,6 +92,8 @@ def check(expected: Path) -> int:
 
 def run(folder: Path, budget: int, jobs: int) -> int:
     """Both sweeps, on a server of their own; the worse exit code."""
+    from premortem.systems.retail.sample import write_sample  # noqa: PLC0415 - as in `load`
+
     folder.mkdir(parents=True, exist_ok=True)
     file, expected = folder / "invoices.csv", folder / "undisturbed.json"
     write_sample(file, rows=ROWS, seed=1)
@@ -92,7 +101,9 @@ def run(folder: Path, budget: int, jobs: int) -> int:
     os.environ["PREMORTEM_RETAIL_STATEMENT_TIMEOUT_S"] = "2"
     codes = []
     with Servers() as servers:
-        os.environ[URL] = databases.create(servers.postgres().admin_url, "campaign")
+        os.environ[URL] = servers.postgres().admin_url
+        for number in range(1, jobs + 1):
+            databases.create(os.environ[URL], f"campaign_{number}")
         reset()
         load(file)
         expected.write_text(json.dumps(state()))
@@ -122,6 +133,7 @@ def main() -> int:
     words.add_parser("check").add_argument("expected", type=Path)
     running = words.add_parser("run")
     running.add_argument("--budget", type=int, default=0, help="points of each sweep; 0 is all")
+    running.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     running.add_argument("--folder", type=Path, default=Path(".premortem/campaign"))
     given = parser.parse_args()
     match given.word:
@@ -132,7 +144,7 @@ def main() -> int:
         case "check":
             return check(given.expected)
         case _:
-            return run(given.folder.resolve(), given.budget, jobs=1)
+            return run(given.folder.resolve(), given.budget, given.jobs)
     return 0
 
 
