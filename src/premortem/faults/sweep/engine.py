@@ -65,7 +65,13 @@ def sweep(
     begun, started = clock.monotonic(), clock.now()
     name = f"{started:%Y%m%d-%H%M%S}-{plan.seed:x}-{os.getpid():x}"
     head = Sweep(
-        name, started.isoformat(timespec="seconds"), plan.seed, plan.jobs, arguments(plan), plan.allow_hang, _facts()
+        name,
+        started.isoformat(timespec="seconds"),
+        plan.seed,
+        plan.jobs,
+        arguments(plan),
+        plan.allow_hang,
+        _facts(plan),
     )
     if plan.folder and not Path(plan.folder).is_dir():
         raise ConfigurationError(f"--folder {plan.folder}: is no folder; name one that is copied for each trial")
@@ -196,9 +202,14 @@ def _writer(stack: ExitStack, records: Path | None, head: Sweep) -> RecordWriter
     return RecordWriter(stream, head)
 
 
-def _facts() -> tuple[Fact, ...]:
-    return (
+def _facts(plan: Plan) -> tuple[Fact, ...]:
+    facts = (
         Fact("premortem", __version__),
         Fact("python", platform.python_version()),
         Fact("platform", f"{platform.system()} {platform.release()} {platform.machine()}"),
     )
+    if not plan.watch:
+        return facts
+    from premortem.faults.sweep.syscall_source import limits  # noqa: PLC0415 - the filters, only where wanted
+
+    return (*facts, Fact("left out", why)) if (why := limits()) else facts

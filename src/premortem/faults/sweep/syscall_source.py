@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ _ALLOCATES = frozenset(
     | {"rename", "mkdir", "link", "symlink"}
 )
 _OF_CONNECTIONS = frozenset({"ECONNRESET", "ECONNABORTED", "EPIPE", "ETIMEDOUT", "EHOSTUNREACH", "ENETUNREACH"})
+_TAKES_DESCRIPTORS = frozenset({"short", "drop", "sever"}) | _OF_CONNECTIONS
 KILLED = (-signal.SIGKILL, 128 + signal.SIGKILL)  # the second is what a shell says of a child
 
 
@@ -81,9 +83,18 @@ def require() -> None:
         raise MissingRequirementError("the sweep of system calls", why, "sweep --wire or --call, which work anywhere")
 
 
+@functools.cache
+def limits() -> str:
+    """Why some effects cannot be had here, though calls can be intercepted; empty where all can."""
+    why = "" if syscalls.why_not() else syscalls.why_not_all()
+    return f"no {', '.join(sorted(_TAKES_DESCRIPTORS))}: {why}" if why else ""
+
+
 def suits(effect: str, operation: syscalls.Operation) -> bool:
     """Whether that happens to such a call outside of a test."""
     connected = operation.kind == "socket"
+    if effect in _TAKES_DESCRIPTORS and limits():
+        return False
     if effect in ("EIO", "EDQUOT", "ENOSPC", "EROFS", "drop") and connected:
         return False
     if effect in ("ENOSPC", "EDQUOT"):
