@@ -21,6 +21,8 @@ _ALLOCATES = frozenset(
     {"open", "write", "pwrite", "writev", "pwritev", "sendfile", "copy_file_range", "fallocate"}
     | {"rename", "mkdir", "link", "symlink"}
 )
+_ONLY_OF = {"ENOSPC": _ALLOCATES, "EDQUOT": _ALLOCATES, "ECONNREFUSED": frozenset({"connect"})}
+_OF_FILES = frozenset({"EIO", "EDQUOT", "ENOSPC", "EROFS", "drop"})
 _OF_CONNECTIONS = frozenset({"ECONNRESET", "ECONNABORTED", "EPIPE", "ETIMEDOUT", "EHOSTUNREACH", "ENETUNREACH"})
 _TAKES_DESCRIPTORS = frozenset({"short", "drop", "sever"}) | _OF_CONNECTIONS
 KILLED = (-signal.SIGKILL, 128 + signal.SIGKILL)  # the second is what a shell says of a child
@@ -95,14 +97,10 @@ def suits(effect: str, operation: syscalls.Operation) -> bool:
     connected = operation.kind == "socket"
     if effect in _TAKES_DESCRIPTORS and limits():
         return False
-    if effect in ("EIO", "EDQUOT", "ENOSPC", "EROFS", "drop") and connected:
+    if (connected and effect in _OF_FILES) or (not connected and effect in _OF_CONNECTIONS):
         return False
-    if effect in ("ENOSPC", "EDQUOT"):
-        return operation.call in _ALLOCATES
-    if effect == "ECONNREFUSED":
-        return operation.call == "connect"
-    if effect in _OF_CONNECTIONS and not connected:
-        return False
+    if effect in _ONLY_OF:
+        return operation.call in _ONLY_OF[effect]
     recipe = Recipe("syscall", operation.call, operation.nth, effect=effect)
     try:
         decision = syscalls.decide_by(recipe).decision
