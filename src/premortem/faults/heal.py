@@ -84,7 +84,7 @@ def _heal(record: Recorded, *, dry_run: bool) -> list[Healed]:
         return healed + [_found(record, entry, Outcome.WOULD_UNDO, str(entry.undo)) for entry in record.left_open]
     healed += [_undo(record, entry) for entry in record.left_open]
     if not any(one.stays for one in healed):
-        lease_journal.tidy(lease_journal.read(record.path) if record.path.exists() else record)
+        lease_journal.tidy(_as_it_is_now(record) or record)
     return healed
 
 
@@ -94,9 +94,20 @@ def _undo(record: Recorded, entry: Entry) -> Healed:
         undone = entry.undo.undo()
         lease_journal.write_done(record.path, entry.id, "heal", undone.said)
     except (OSError, FaultError) as error:
+        now = _as_it_is_now(record)
+        if now is None or entry.id in now.closed:
+            return _found(record, entry, Outcome.NOTHING_TO_DO, "its watchdog was quicker")
         return _found(record, entry, Outcome.FAILED, f"{error}; mend that and heal again")
     said = undone.said + (f"; what it held before is in {aside}" if aside else "")
     return _found(record, entry, Outcome.UNDONE if undone.changed else Outcome.NOTHING_TO_DO, said)
+
+
+def _as_it_is_now(record: Recorded) -> Recorded | None:
+    """None when its watchdog, which may be at it at the same time, has removed it."""
+    try:
+        return lease_journal.read(record.path)
+    except FileNotFoundError:
+        return None
 
 
 def _set_aside(undo: Undo, folder: Path, name: str) -> Path | None:

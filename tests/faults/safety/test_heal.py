@@ -72,8 +72,11 @@ def test_what_is_left_in_is_taken_out_the_last_first(
     assert heal(journal) == ()
 
 
-def test_a_dry_run_touches_nothing(child: Child, table: Path, journal: Path, left_in: bytes) -> None:
+def test_a_dry_run_touches_nothing(
+    child: Child, table: Path, journal: Path, left_in: bytes, eventually: Eventually
+) -> None:
     assert left_in != STRUCK
+    eventually(lambda: stopped(child.pid))
     for _ in range(2):
         assert [one.outcome for one in heal(journal, dry_run=True)] == [Outcome.WOULD_UNDO] * 2
     assert table.read_bytes() == STRUCK
@@ -117,6 +120,28 @@ def test_an_owner_s_number_that_was_given_out_again_does_not_protect_its_faults(
     assert born(owner.pid)
     write(journal, Continue.of(child.pid), owner)
     assert [one.outcome for one in heal(journal)] == [Outcome.UNDONE]
+
+
+def test_a_watchdog_that_was_quicker_is_no_failure(
+    journal: Path, table: Path, left_in: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It closes the lease and removes the copy after heal has read the journal, and before it gets to the entry."""
+    read, races = lease_journal.read, iter([True])
+
+    def read_and_lose_the_race(path: Path) -> lease_journal.Recorded:
+        record = read(path)
+        if next(races, False):
+            table.write_bytes(left_in)
+            path.unlink()
+            for copy in (journal / "kept").iterdir():
+                copy.unlink()
+        return record
+
+    monkeypatch.setattr(lease_journal, "read", read_and_lose_the_race)
+    found = heal(journal)
+    assert found[0].outcome is Outcome.NOTHING_TO_DO
+    assert found[0].said == "its watchdog was quicker"
+    assert not any(one.stays for one in found)
 
 
 def test_what_fails_stays_in_the_journal_and_the_rest_is_healed(

@@ -141,7 +141,11 @@ def make_room(table: Path) -> None:
 
 def left_in(child: Child, table: Path) -> str:
     """What of the faults is still in, empty for nothing."""
-    if not table.is_file() or table.read_bytes() != BEFORE:
+    try:
+        content = table.read_bytes()
+    except FileNotFoundError:
+        return "the file"
+    if content != BEFORE:
         return "the file"
     if stopped(child.pid):
         return "the process"
