@@ -93,11 +93,12 @@ class Link:
         self.up.held_up = self.down.held_up = False
         self.client.update()
         self.server.update()
+        self.up.take()  # the first bytes are there by now, as a rule: a round of the loop less
 
     def _unanswered(self) -> None:
         """The client came through before we knew: a reset is as near as we come to a refusal."""
+        self.port.upstream_failed()  # first: who has seen the reset and tries again is to be refused
         self.close(reset=("client",))
-        self.port.upstream_failed()
 
     # What faults do to it.
 

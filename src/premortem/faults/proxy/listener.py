@@ -50,12 +50,14 @@ class Listener:
         """Accept one: if there are more, the loop says so again, which costs less than to try in vain."""
         assert self._socket is not None
         try:
-            client, _address = self._socket.accept()
+            # Not accept(): it asks an enumeration for the family and another for the kind, each time.
+            descriptor, _address = self._socket._accept()  # type: ignore[attr-defined]  # noqa: SLF001 - as said
         except (BlockingIOError, ConnectionError):
             return
         except OSError:
             self._pause()
             return
+        client = socket.socket(socket.AF_INET, socket.SOCK_STREAM, 0, descriptor)
         client.setblocking(False)
         self._accepted(client)
 
