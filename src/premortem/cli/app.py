@@ -67,6 +67,8 @@ def premortem() -> None:
       premortem prove ingest/missing-file  one of them
       premortem prove tests/failures/      those of your own project
       premortem explain negative-prices    the story of one
+      premortem sweep --check 'python check.py' -- python job.py
+                                           a program of yours, failed at each of its operations
     """  # noqa: D301 - \b is click's mark for "leave these lines as they are"
 
 
