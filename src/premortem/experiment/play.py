@@ -70,7 +70,7 @@ def _perform(order: Order, exhibit: Exhibit, prediction: Prediction, clock: Cloc
     blame = Blame()
     watch = HangWatch(folder / STACK, order.time_s, clock, prediction.after_s)
     subject = watched(getattr(exhibit, order.variant), watch, blame)
-    lab = Lab(folder / "work", order.seed, seeded(order.seed), order.places, blame, clock)
+    lab = Lab(folder / "work", order.seed, seeded(order.seed), clock, order.places, blame)
     try:
         try:
             outcome = exhibit.scenario(subject, lab)

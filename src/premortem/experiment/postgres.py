@@ -14,6 +14,7 @@ from psycopg import sql
 
 from premortem.errors import ConfigurationError
 from premortem.events import emit
+from premortem.experiment.tables import Tables
 from premortem.faults.strike import lifted, struck
 from premortem.servers import databases
 from premortem.servers.postgres import PostgresServer
@@ -22,10 +23,8 @@ Row = tuple[Any, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Database:
-    """A database at `url`, and the judge's own way to look into it."""
-
-    url: str
+class Database(Tables):
+    """A database at `url`: the judge's own way to look into it, and faults of its tables."""
 
     @classmethod
     def create(cls, admin_url: str, name: str) -> Self:
@@ -55,20 +54,6 @@ class Database:
     def value(self, statement: LiteralString, *values: object) -> Any:  # noqa: ANN401 - whatever the statement selects
         """The one value that a statement selects."""
         return self.query(statement, *values)[0][0]
-
-    @contextmanager
-    def locked(self, table: str) -> Iterator[None]:
-        """Somebody else holds `table` for the block: a migration, a forgotten psql. Statements on it wait."""
-        with psycopg.connect(self.url, connect_timeout=5) as connection:
-            connection.execute(
-                sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(sql.Identifier(*table.split(".")))
-            )
-            struck("lock", f"{table} is held by session {connection.info.backend_pid}")
-            try:
-                yield
-            finally:
-                connection.rollback()
-                lifted("lock", table)
 
 
 @dataclass(frozen=True, slots=True)
