@@ -1,0 +1,237 @@
+"""Places for durable state: a scratch folder, a PostgreSQL database and a Valkey of the test's own."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+import pytest
+
+from premortem.durable.stores import CheckpointStore
+from premortem.durable.stores.file import FileStore
+from premortem.durable.stores.postgres import PostgresStore, create_tables
+from premortem.durable.stores.resp import Connection, Server
+from premortem.durable.stores.sqlite import SqliteStore
+from premortem.durable.stores.sqlite import create_tables as create_sqlite_tables
+from premortem.durable.stores.valkey import ValkeyStore
+from premortem.events import Event, listening
+from premortem.experiment.postgres import Database
+from premortem.servers.pool import Servers
+
+Eventually = Callable[[Callable[[], bool]], None]
+
+
+@pytest.fixture
+def heard() -> Iterator[list[Event]]:
+    """All events of the test, in order."""
+    events: list[Event] = []
+    with listening(events.append):
+        yield events
+
+
+@pytest.fixture
+def eventually() -> Eventually:
+    def wait(reached: Callable[[], bool], seconds: float = 20.0) -> None:
+        ends = time.monotonic() + seconds
+        while not reached():
+            assert time.monotonic() < ends, f"did not happen within {seconds} s"
+            time.sleep(0.005)
+
+    return wait
+
+
+class Place(Protocol):
+    """Somewhere to keep checkpoints, and the judge's own way to it: `alter(raw) -> raw`, or None to remove it."""
+
+    def store(self) -> CheckpointStore: ...
+
+    def settle(self) -> None: ...
+
+    def alter_document(self, name: str, version: int, alter: Callable[[bytes], bytes | None]) -> None: ...
+
+    def alter_head(self, name: str, alter: Callable[[bytes], bytes | None]) -> None: ...
+
+    def versions(self, name: str) -> list[int]: ...
+
+
+class InFolder:
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def store(self) -> CheckpointStore:
+        return FileStore(self.folder)
+
+    def settle(self) -> None:
+        pass
+
+    def _alter(self, path: Path, alter: Callable[[bytes], bytes | None]) -> None:
+        raw = alter(path.read_bytes())
+        if raw is None:
+            path.unlink()
+        else:
+            path.write_bytes(raw)
+
+    def alter_document(self, name: str, version: int, alter: Callable[[bytes], bytes | None]) -> None:
+        self._alter(self.folder / name / f"{version:012d}.checkpoint", alter)
+
+    def alter_head(self, name: str, alter: Callable[[bytes], bytes | None]) -> None:
+        self._alter(self.folder / name / "head", alter)
+
+    def versions(self, name: str) -> list[int]:
+        return sorted(int(path.name[:12]) for path in (self.folder / name).glob("*.checkpoint"))
+
+
+class InSql:
+    """`execute(statement, values)` gives rows; both dialects know these statements."""
+
+    def __init__(
+        self,
+        store: Callable[[], CheckpointStore],
+        execute: Callable[..., list[Any]],
+        settle: Callable[[], None],
+        tables: str,
+    ) -> None:
+        self.store, self.settle, self._tables, self._execute = store, settle, tables, execute
+
+    def _alter(self, table: str, column: str, where: str, alter: Callable[[bytes], bytes | None], *key: object) -> None:
+        self.settle()
+        raw = alter(bytes(self._execute(f"SELECT {column} FROM {table} WHERE {where}", key)[0][0]))
+        if raw is None:
+            self._execute(f"DELETE FROM {table} WHERE {where}", key)
+        else:
+            self._execute(f"UPDATE {table} SET {column} = ? WHERE {where}", (raw, *key))
+
+    def alter_document(self, name: str, version: int, alter: Callable[[bytes], bytes | None]) -> None:
+        self._alter(f"{self._tables}checkpoint", "document", "name = ? AND version = ?", alter, name, version)
+
+    def alter_head(self, name: str, alter: Callable[[bytes], bytes | None]) -> None:
+        self._alter(f"{self._tables}checkpoint_head", "head", "name = ?", alter, name)
+
+    def versions(self, name: str) -> list[int]:
+        self.settle()
+        rows = self._execute(f"SELECT version FROM {self._tables}checkpoint WHERE name = ? ORDER BY version", (name,))
+        return [version for (version,) in rows]
+
+
+class InValkey:
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self._made = ValkeyStore(url)
+        self._open = Connection(Server.of(url), 5)
+
+    def store(self) -> CheckpointStore:
+        return self._made
+
+    def settle(self) -> None:
+        pass
+
+    def alter_document(self, name: str, version: int, alter: Callable[[bytes], bytes | None]) -> None:
+        key = f"premortem:checkpoint:{{{name}}}:versions"
+        [before] = self._open.ask(("HGET", key, version))
+        assert isinstance(before, bytes)
+        raw = alter(before)
+        self._open.ask(("HDEL", key, version) if raw is None else ("HSET", key, version, raw))
+
+    def alter_head(self, name: str, alter: Callable[[bytes], bytes | None]) -> None:
+        key = f"premortem:checkpoint:{{{name}}}:head"
+        [before] = self._open.ask(("GET", key))
+        assert isinstance(before, bytes)
+        raw = alter(before)
+        self._open.ask(("DEL", key) if raw is None else ("SET", key, raw))
+
+    def versions(self, name: str) -> list[int]:
+        [keys] = self._open.ask(("HKEYS", f"premortem:checkpoint:{{{name}}}:versions"))
+        assert isinstance(keys, list)
+        return sorted(int(key) for key in keys if isinstance(key, bytes))
+
+    def close(self) -> None:
+        self._open.close()
+        self._made.close()
+
+
+KINDS = ("file", "sqlite", "sqlite in a transaction", "postgres", "postgres in a transaction", "valkey")
+
+
+@pytest.fixture(params=KINDS)
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
+    """Every kind of store in turn. `settle` commits where the transaction is the test's."""
+    kind = request.param
+    if kind == "file":
+        yield InFolder(tmp_path / "work")
+    elif kind == "valkey":
+        place = InValkey(request.getfixturevalue("valkey"))
+        yield place
+        place.close()
+    elif kind.startswith("sqlite"):
+        yield from _in_sqlite(tmp_path / "work.db", own=kind == "sqlite")
+    else:
+        yield from _in_postgres(request.getfixturevalue("postgres"), own=kind == "postgres")
+
+
+def _in_sqlite(path: Path, *, own: bool) -> Iterator[Place]:
+    judge = sqlite3.connect(path, isolation_level=None)
+    judge.execute("PRAGMA journal_mode=WAL")
+    create_sqlite_tables(judge)
+    theirs = sqlite3.connect(path)
+
+    def in_transaction() -> CheckpointStore:
+        if not theirs.in_transaction:
+            theirs.execute("BEGIN IMMEDIATE")
+        return SqliteStore(theirs)
+
+    made = SqliteStore(path)
+
+    def execute(statement: str, values: tuple[object, ...]) -> list[Any]:
+        return judge.execute(statement, values).fetchall()
+
+    yield InSql((lambda: made) if own else in_transaction, execute, theirs.commit, "premortem_")
+    made.close()
+    theirs.close()
+    judge.close()
+
+
+def _in_postgres(database: Database, *, own: bool) -> Iterator[Place]:
+    import psycopg  # noqa: PLC0415 - known to be there with the server
+
+    judge = psycopg.connect(database.url, autocommit=True)
+    create_tables(judge)
+    theirs = psycopg.connect(database.url)
+    made = PostgresStore(database.url) if own else PostgresStore(theirs)
+
+    def execute(statement: Any, values: tuple[object, ...]) -> list[Any]:
+        cursor = judge.execute(statement.replace("?", "%s"), values)
+        return cursor.fetchall() if cursor.description else []
+
+    yield InSql(lambda: made, execute, theirs.commit, "premortem.")
+    made.close()
+    theirs.close()
+    judge.close()
+
+
+@pytest.fixture
+def own_postgres(premortem_servers: Servers) -> Iterator[Any]:
+    """A PostgreSQL server of the test's own, to kill and start again."""
+    from premortem.errors import MissingRequirementError  # noqa: PLC0415
+
+    try:
+        server = premortem_servers.new_postgres()
+    except MissingRequirementError as missing:
+        pytest.skip(str(missing))
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def own_valkey(premortem_servers: Servers) -> Iterator[Any]:
+    """A Valkey server of the test's own that keeps what it was told."""
+    from premortem.errors import MissingRequirementError  # noqa: PLC0415
+
+    try:
+        server = premortem_servers.new_valkey({"appendonly": "yes", "appendfsync": "always"})
+    except MissingRequirementError as missing:
+        pytest.skip(str(missing))
+    yield server
+    server.close()
