@@ -15,7 +15,9 @@ LAYERS = (
     "systems",
     "faults",
     "servers",
+    "observe",
     "policies",
+    "durable",
     "model",
     "",
 )
