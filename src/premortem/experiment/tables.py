@@ -83,7 +83,9 @@ class Tables:
         if not rows:
             raise FaultError(f"{table}: rows_added without a row strikes nothing; give at least one")
         values = sql.SQL(", ").join(sql.SQL("({})").format(sql.SQL(", ").join(map(sql.Literal, row))) for row in rows)
-        statement = sql.SQL("INSERT INTO {} VALUES {} RETURNING tableoid::text, ctid::text, xmin::text")
+        statement = sql.SQL(
+            "INSERT INTO {} VALUES {} RETURNING tableoid::text, ctid::text, pg_current_xact_id()::xid::text"
+        )
         with self._changing(f"rows added to {table}") as db:
             places = db.execute(statement.format(_name(table), values)).fetchall()
         struck("rows added", f"{table}: {_shown(rows)}")
