@@ -18,7 +18,9 @@ from premortem.events import Event, listening
 from premortem.report import terminal
 from premortem.servers import kept
 from premortem.systems.retail.ingest import IngestReport, ingest
+from premortem.systems.retail.run import run
 from premortem.systems.retail.settings import read_settings
+from premortem.systems.retail.worker import FileReport, Sameness
 
 _URL = "PREMORTEM_POSTGRES_URL"
 
@@ -53,6 +55,39 @@ def ingest_file(file: Path, *, sheet: str | None, again: bool, as_json: bool) ->
     _print(report)
     if _URL not in os.environ:
         click.echo('look at it: premortem db start; psql "$(premortem db url)"')
+
+
+@command.command("run")
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--by",
+    type=click.Choice(["file", "content"]),
+    default="file",
+    show_default=True,
+    help="What makes rows the same: the file they came in, or their values.",
+)
+@click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="Files loaded at once.")
+@click.option("--sheet", help="The sheet of a workbook. [default: the one that has the columns]")
+@click.option("--json", "as_json", is_flag=True, help="The report as one JSON document on standard output.")
+def run_files(files: tuple[Path, ...], *, by: Sameness, workers: int, sheet: str | None, as_json: bool) -> None:
+    """Load FILES chunk by chunk, exactly once: what was cut off goes on where it was, what was loaded is left alone.
+
+    Several runs may be given the same files at once. Exit codes: 0 all files are loaded, 1 some are not, 2 usage or
+    configuration.
+
+    \b
+    Examples:
+      premortem retail run january.csv february.xlsx --workers 2
+      premortem retail run another_export.csv --by content
+    """  # noqa: D301 - as above
+    with _database() as url, _progress(terminal.console(sys.stderr), quiet=as_json):
+        report = run(files, url, read_settings(url), sheet=sheet, by=by, workers=workers)
+    if as_json:
+        click.echo(json.dumps(asdict(report), indent=2))
+    else:
+        for file in report.files:
+            _print_file(file)
+    sys.exit(1 if report.failed else 0)
 
 
 @contextmanager
@@ -105,3 +140,17 @@ def _print(report: IngestReport) -> None:
     for warning in report.warnings:
         click.secho(f"  warning: {warning}", fg="yellow")
     click.echo(f"  {seconds.total:.2f} s: read {seconds.read:.2f}, rules {seconds.sort:.2f}, load {seconds.load:.2f}")
+
+
+def _print_file(file: FileReport) -> None:
+    if file.state == "failed":
+        click.secho(f"{file.source}: not loaded", bold=True, fg="red")
+        click.echo(f"  {file.error}")
+        return
+    said = {"known": "loaded before, nothing to do", "loaded": "resumed and loaded" if file.resumed else "loaded"}
+    click.secho(f"{file.source}: {said[file.state]}, batch {file.batch}", bold=True)
+    known = f" + {file.known:,} known" if file.known else ""
+    click.echo(f"  {file.read:,} read = {file.loaded:,} loaded + {file.dead:,} dead-lettered{known}")
+    for warning in file.warnings:
+        click.secho(f"  warning: {warning}", fg="yellow")
+    click.echo(f"  {file.seconds:.2f} s, {file.chunks} chunks")

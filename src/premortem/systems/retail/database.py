@@ -14,6 +14,7 @@ from psycopg import conninfo, errors
 
 from premortem.systems.retail.errors import (
     DatabaseAccessError,
+    DatabaseBusyError,
     DatabaseError,
     DatabaseTimeoutError,
     DatabaseUnreachableError,
@@ -28,9 +29,19 @@ _KEEPALIVES = {"keepalives": 1, "keepalives_idle": 10, "keepalives_interval": 5,
 
 
 class Session:
-    """A connection and its watchdog: whatever talks to the server does so inside `talking()`."""
+    """A connection and its watchdog: whatever talks to the server does so inside `talking()`.
 
-    def __init__(self, connection: psycopg.Connection, target: Target, settings: RetailSettings) -> None:
+    `undone` says in an error what became of the work that it ended.
+    """
+
+    def __init__(
+        self,
+        connection: psycopg.Connection,
+        target: Target,
+        settings: RetailSettings,
+        undone: str = "nothing was loaded",
+    ) -> None:
+        self.undone = undone
         self.connection = connection
         self.target = target
         self.limit_s = settings.retail_statement_timeout_s
@@ -64,26 +75,42 @@ class Session:
         match error:
             case errors.QueryCanceled():
                 return DatabaseTimeoutError(
-                    f"{where}: took longer than {self.limit_s:g} s ({reason}); nothing was loaded; look for a lock or "
+                    f"{where}: took longer than {self.limit_s:g} s ({reason}); {self.undone}; look for a lock or "
                     "an overloaded server, or raise PREMORTEM_RETAIL_STATEMENT_TIMEOUT_S"
                 )
             case errors.DiskFull():
-                return DatabaseError(f"{where}: the database's disk is full ({reason}); nothing was loaded; make room")
+                return DatabaseError(f"{where}: the database's disk is full ({reason}); {self.undone}; make room")
             case errors.InsufficientPrivilege():
                 return DatabaseAccessError(
                     f"{where}: this user may not ({reason}); have schema bronze created for it, or grant it the rights"
                 )
+            case errors.SerializationFailure() | errors.DeadlockDetected() | errors.LockNotAvailable():
+                return DatabaseBusyError(f"{where}: got in the way of others ({reason}); {self.undone}; run it again")
         if self.connection.closed or self.connection.broken:
             return DatabaseUnreachableError(
-                f"{where}: the connection broke ({reason}); nothing was loaded; check the server, run it again"
+                f"{where}: the connection broke ({reason}); {self.undone}; check the server, run it again"
             )
-        return DatabaseError(f"{where}: the database refused ({reason}); nothing was loaded")
+        return DatabaseError(f"{where}: the database refused ({reason}); {self.undone}")
+
+    def close(self) -> None:
+        """Let go; an open transaction is rolled back by the server."""
+        self.watchdog.stop()
+        self.connection.close()
 
 
 @contextmanager
 def connect(target: Target, settings: RetailSettings) -> Iterator[Session]:
     """A session on `target`, closed at the end; raises one of the `DatabaseError`s."""
-    session = Session(_open(target, settings), target, settings)
+    session = open_session(target, settings)
+    try:
+        yield session
+    finally:
+        session.close()
+
+
+def open_session(target: Target, settings: RetailSettings, undone: str = "nothing was loaded") -> Session:
+    """A session on `target`; raises one of the `DatabaseError`s."""
+    session = Session(_open(target, settings), target, settings, undone)
     try:
         with session.talking("setting the timeouts"):
             timeout = f"{int(settings.retail_statement_timeout_s * 1000)}ms"
@@ -93,10 +120,10 @@ def connect(target: Target, settings: RetailSettings) -> Iterator[Session]:
                 [timeout],
             )
             session.connection.commit()
-        yield session
-    finally:
-        session.watchdog.stop()
-        session.connection.close()  # an open transaction is rolled back by the server
+    except BaseException:
+        session.close()
+        raise
+    return session
 
 
 def _open(target: Target, settings: RetailSettings) -> psycopg.Connection:
@@ -122,6 +149,8 @@ def _open(target: Target, settings: RetailSettings) -> psycopg.Connection:
 
 
 def _refusal(target: Target, reason: str) -> DatabaseError:
+    if re.search(r"starting up|shutting down|recovery|too many (connections|clients)|connection slots", reason):
+        return DatabaseBusyError(f"{target}: takes no sessions just now ({reason}); run it again in a while")
     # During the handshake libpq gives no SQLSTATE; that the server answered shows in the severity of its message.
     if re.search(r"\b(FATAL|ERROR|PANIC)\b|password", reason):
         return DatabaseAccessError(

@@ -1,97 +1,99 @@
 """A csv as a grid of text: comma, semicolon or tab, UTF-8 or what old programs write.
 
-Laws:
-- polars reads fast and fills short rows up in silence; a row with too few fields is most likely a file cut off
-  in the middle. So where the last column has gaps, the file is read again, field by field, by the strict reader.
-- An encoding that had to be guessed is said aloud.
+Law: polars reads fast and fills short rows up in silence; a row with too few fields is most likely a file cut off
+in the middle. So where the last column has gaps, the part is read again, field by field, by the strict reader.
 """
 
 from __future__ import annotations
 
-import codecs
 import csv
 import io
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import polars as pl
 
 from premortem.systems.retail.columns import COLUMNS, match
 from premortem.systems.retail.errors import HeaderError, SourceError
 from premortem.systems.retail.grid import Grid, below_header
-from premortem.systems.retail.source import UTF_16
+from premortem.systems.retail.text import text_of
 
 _DELIMITERS = (",", ";", "\t")
 
 
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """How the records of a csv are written: what stands between two fields, and how many there are."""
+
+    delimiter: str
+    width: int
+
+
 def read_delimited(data: bytes) -> Grid:
     """The records of a csv; raises `SourceError` where they are not all of the same number of fields."""
-    text, warnings = _as_utf8(data)
-    body = text.lstrip(b"\r\n")
-    skipped = text[: len(text) - len(body)].replace(b"\r\n", b"\n").count(b"\n")
-    first = body.split(b"\n", 1)[0].decode()
+    text = text_of(io.BytesIO(data))
+    with text.file:
+        body = b"".join(text.blocks(text.begin))
+    full, body = body, body.lstrip(b"\r\n")
+    skipped = full.count(b"\n", 0, len(full) - len(body))
+    cells = parse(body, dialect_of(body.split(b"\n", 1)[0].decode()), lambda: skipped)
+    grid = below_header(cells, skipped=skipped)
+    return Grid(grid.header, grid.cells, grid.first_row, text.warnings)
+
+
+def dialect_of(first: str) -> Dialect:
+    """The dialect that makes most of the first line; raises `SourceError` where none makes a table of it."""
     delimiter = max(_DELIMITERS, key=lambda each: _fitness(first, each))
-    width = len(_fields(first, delimiter))
+    width = len(fields(first, delimiter))
     if width < 2:  # noqa: PLR2004 - a table of one column is no csv
         raise SourceError(
             f"is no table: its first line is {first[:80]!r}, without a comma, semicolon or tab; "
             "expected is a csv with the eight columns in its first line"
         )
-    cells = _parse(body, delimiter, width, skipped)
-    if cells.select(pl.last().is_null().any()).item():
-        _strict(body, delimiter, width, skipped)
-    grid = below_header(cells, skipped=skipped)
-    return Grid(grid.header, grid.cells, grid.first_row, warnings)
+    return Dialect(delimiter, width)
 
 
-def _as_utf8(data: bytes) -> tuple[bytes, tuple[str, ...]]:
-    if data.startswith(UTF_16):
-        try:
-            return data.decode("utf-16").encode(), ("the file is UTF-16, as Excel's 'Unicode text': converted",)
-        except UnicodeError as error:
-            raise SourceError(f"is damaged UTF-16 text ({error}); save it as 'CSV UTF-8'") from None
-    text = data.removeprefix(codecs.BOM_UTF8)
+def fields(record: str, delimiter: str) -> list[str]:
+    """The fields of one record."""
+    return next(csv.reader([record], delimiter=delimiter), [])
+
+
+def parse(body: bytes, dialect: Dialect, lines_before: Callable[[], int]) -> pl.DataFrame:
+    """Whole records as cells; raises `SourceError` that names the line, of which `lines_before` stand above `body`."""
+    schema = {f"field_{place}": pl.String() for place in range(dialect.width)}
     try:
-        text.decode()
-    except UnicodeDecodeError as error:
-        line = text.count(b"\n", 0, error.start) + 1
-        # Latin-1 hardly ever looks like UTF-8; where some of it does, it is UTF-8 and a byte of it is broken.
-        if not text.decode(errors="ignore").isascii():
-            raise SourceError(f"line {line}: is damaged UTF-8 text; was it cut off or mixed? Export it again") from None
-        said = f"the file is not UTF-8 (line {line}): read as Latin-1, so check accents and currency signs"
-        return text.decode("latin-1").encode(), (said,)
-    return text, ()
-
-
-def _fields(line: str, delimiter: str) -> list[str]:
-    return next(csv.reader([line], delimiter=delimiter), [])
+        cells = pl.read_csv(body, has_header=False, schema=schema, separator=dialect.delimiter, infer_schema=False)
+    except pl.exceptions.NoDataError:
+        return pl.DataFrame(schema=schema)
+    except pl.exceptions.PolarsError as error:
+        _strict(body, dialect, lines_before)
+        raise SourceError(f"is no readable csv ({str(error).splitlines()[0]}); export it again") from None
+    if cells.select(pl.last().is_null().any()).item():
+        _strict(body, dialect, lines_before)
+    return cells
 
 
 def _fitness(line: str, delimiter: str) -> tuple[int, int]:
-    fields = _fields(line, delimiter)
+    found = fields(line, delimiter)
     try:
-        match(fields)
+        match(found)
     except HeaderError as error:
-        return len(COLUMNS) - len(error.missing), len(fields)
-    return len(COLUMNS), len(fields)
+        return len(COLUMNS) - len(error.missing), len(found)
+    return len(COLUMNS), len(found)
 
 
-def _parse(body: bytes, delimiter: str, width: int, skipped: int) -> pl.DataFrame:
-    schema = {f"field_{place}": pl.String() for place in range(width)}
-    try:
-        return pl.read_csv(body, has_header=False, schema=schema, separator=delimiter, infer_schema=False)
-    except pl.exceptions.PolarsError as error:
-        _strict(body, delimiter, width, skipped)
-        raise SourceError(f"is no readable csv ({str(error).splitlines()[0]}); export it again") from None
-
-
-def _strict(body: bytes, delimiter: str, width: int, skipped: int) -> None:
+def _strict(body: bytes, dialect: Dialect, lines_before: Callable[[], int]) -> None:
     lines = io.TextIOWrapper(io.BytesIO(body), encoding="utf-8", newline="")
-    reader = csv.reader(lines, delimiter=delimiter, strict=True)
+    reader = csv.reader(lines, delimiter=dialect.delimiter, strict=True)
     try:
-        for fields in reader:
-            if fields and len(fields) != width:
+        for found in reader:
+            if found and len(found) != dialect.width:
                 raise SourceError(
-                    f"line {reader.line_num + skipped}: has {len(fields)} fields, the header has {width}; "
-                    "the file is cut off there, or a delimiter stands in a value without quotes: export it again"
+                    f"line {reader.line_num + lines_before()}: has {len(found)} fields, the header has "
+                    f"{dialect.width}; the file is cut off there, or a delimiter stands in a value without quotes: "
+                    "export it again"
                 )
     except csv.Error as error:
-        raise SourceError(f"line {reader.line_num + skipped}: is no readable csv ({error}); export it again") from None
+        raise SourceError(
+            f"line {reader.line_num + lines_before()}: is no readable csv ({error}); export it again"
+        ) from None

@@ -9,7 +9,7 @@ from premortem.errors import PremortemError
 
 
 class RetailError(PremortemError):
-    """An ingest did not happen: nothing of the file is in the database."""
+    """What was asked for did not happen: of the file, the chunk or the step that failed nothing is in the database."""
 
 
 class SourceError(RetailError):
@@ -66,6 +66,10 @@ class DatabaseTimeoutError(DatabaseError):
     """The database or the network to it was silent for longer than the settings allow."""
 
 
+class DatabaseBusyError(DatabaseError):
+    """Nobody must act: the database was starting, full of sessions or in a deadlock; the same again may do."""
+
+
 class CommitUnknownError(DatabaseError):
     """The connection broke during COMMIT: whether `batch` is in the database has to be looked up there."""
 
@@ -76,3 +80,17 @@ class CommitUnknownError(DatabaseError):
 
 class LostRowsError(DatabaseError):
     """We must act: the database counted other rows than were sent, and the batch was rolled back."""
+
+
+class StaleClaimError(RetailError):
+    """Nobody must act: another worker has taken the file over, and this one stopped before it wrote."""
+
+
+class TransformError(DatabaseError):
+    """The step's author must act: `statement` (from 1) of `file`, in `line`, failed, and the whole step with it."""
+
+    def __init__(self, message: str, *, file: str, statement: int, line: int) -> None:
+        super().__init__(message)
+        self.file = file
+        self.statement = statement
+        self.line = line

@@ -9,12 +9,15 @@ Laws:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import polars as pl
 
-from premortem.systems.retail.columns import COLUMNS, NAMES, match
+from premortem.systems.retail.columns import COLUMNS, NAMES, Match, match
 from premortem.systems.retail.errors import SourceError
+
+NO_ROWS = "has a header and no rows below it, so there is nothing to load; was the export cut off?"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,17 +51,30 @@ def below_header(cells: pl.DataFrame, *, skipped: int = 0) -> Grid:
 def pick(grid: Grid) -> Table:
     """The eight columns of `grid`; raises `HeaderError`, or `SourceError` where there is no row below the header."""
     found = match(grid.header)
-    cells = grid.cells
+    rows = pick_rows(grid.cells, found, grid.first_row)
+    if not rows.height:
+        raise SourceError(NO_ROWS)
+    warnings = [*grid.warnings, *unasked(found)]
+    if rows.height < grid.cells.height:
+        warnings.append(f"{grid.cells.height - rows.height} blank rows were left out")
+    return Table(rows, labels_of(grid.header, found), tuple(warnings))
+
+
+def pick_rows(cells: pl.DataFrame, found: Match, first_row: int) -> pl.DataFrame:
+    """The eight columns of the rows that have a value, and `source_row`."""
     blank = cells.select(pl.all_horizontal(pl.all().is_null())).to_series()
     picked = cells.select(
         *(pl.col(cells.columns[place]).alias(name) for place, name in zip(found.positions, NAMES, strict=True)),
-        pl.int_range(grid.first_row, grid.first_row + cells.height, dtype=pl.Int64).alias("source_row"),
+        pl.int_range(first_row, first_row + cells.height, dtype=pl.Int64).alias("source_row"),
     )
-    rows = picked.filter(~blank) if blank.any() else picked
-    if not rows.height:
-        raise SourceError("has a header and no rows below it, so there is nothing to load; was the export cut off?")
-    warnings = [*grid.warnings, *(f"extra column {label!r} is not loaded" for label in found.extra)]
-    if rows.height < cells.height:
-        warnings.append(f"{cells.height - rows.height} blank rows were left out")
-    labels = tuple(grid.header[place] or column.source for place, column in zip(found.positions, COLUMNS, strict=True))
-    return Table(rows, labels, tuple(warnings))
+    return picked.filter(~blank) if blank.any() else picked
+
+
+def labels_of(header: Sequence[str | None], found: Match) -> tuple[str, ...]:
+    """What the file calls the eight columns."""
+    return tuple(header[place] or column.source for place, column in zip(found.positions, COLUMNS, strict=True))
+
+
+def unasked(found: Match) -> tuple[str, ...]:
+    """A warning for each column that nobody asked for."""
+    return tuple(f"extra column {label!r} is not loaded" for label in found.extra)

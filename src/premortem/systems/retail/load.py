@@ -9,7 +9,6 @@ Laws:
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -19,6 +18,7 @@ import polars as pl
 from psycopg import sql
 
 from premortem.events import emit
+from premortem.systems.retail.copying import copy_in, encode
 from premortem.systems.retail.database import Session
 from premortem.systems.retail.errors import (
     AlreadyLoadedError,
@@ -29,11 +29,16 @@ from premortem.systems.retail.errors import (
 from premortem.systems.retail.rules import Sorted
 from premortem.systems.retail.source import Source
 
-_TABLES = ("bronze.batches", "bronze.raw_transactions", "bronze.dead_letters")
+_TABLES = tuple(
+    f"bronze.{name}"
+    for name in (
+        *("batches", "raw_transactions", "dead_letters"),
+        *("claims", "chunks", "content_keys", "keyed_batches"),
+    )
+)
 # Any number that nobody else locks: the first eight bytes of sha256("premortem.systems.retail"), halved.
 _CREATION_LOCK = 3_445_653_101_102_588_116
-_UNIQUE_VIOLATION = "23505"
-_PIECE_BYTES = 1 << 18
+UNIQUE_VIOLATION = "23505"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,20 +76,28 @@ def prepare(session: Session) -> None:
 
 
 def refuse_again(session: Session, source: Source) -> None:
-    """Raise `AlreadyLoadedError` where these bytes are in the database."""
+    """Raise `AlreadyLoadedError` where these bytes, or some of them, are in the database."""
     with session.talking("looking for an earlier batch of the same file"):
         row = session.connection.execute(
-            "select id, source_file, to_char(finished_at at time zone 'UTC', 'YYYY-MM-DD HH24:MI') from bronze.batches"
-            " where sha256 = %s order by id limit 1",
+            "select id, source_file, to_char(finished_at at time zone 'UTC', 'YYYY-MM-DD HH24:MI'), complete"
+            " from bronze.batches where sha256 = %s order by id limit 1",
             [source.sha256],
         ).fetchone()
         session.connection.commit()
-    if row is not None:
-        raise AlreadyLoadedError(
-            f"{source.name}: these very bytes (sha256 {source.sha256[:12]}) were loaded as batch {row[0]} from "
-            f"{row[1]} at {row[2]} UTC; nothing was loaded now; say again=True (--again) to load them once more",
-            batch=int(row[0]),
+    if row is None:
+        return
+    batch, earlier, at, complete = row
+    very = f"{source.name}: these very bytes (sha256 {source.sha256[:12]})"
+    if complete:
+        said = (
+            f"were loaded as batch {batch} from {earlier} at {at} UTC; nothing was loaded now; say again=True (--again)"
         )
+        raise AlreadyLoadedError(f"{very} {said} to load them once more", batch=int(batch))
+    raise AlreadyLoadedError(
+        f"{very} are loaded in part, as batch {batch} from {earlier}, by a run that works or was cut off; nothing was "
+        "loaded now; end it with `premortem retail run`",
+        batch=int(batch),
+    )
 
 
 def load(session: Session, job: Job, chunk_rows: int) -> Counts:
@@ -121,7 +134,7 @@ def _begin(session: Session, job: Job) -> int:
                 values,
             ).fetchone()
     except DatabaseError as error:
-        if error.sqlstate == _UNIQUE_VIOLATION:
+        if error.sqlstate == UNIQUE_VIOLATION:
             session.connection.rollback()
             refuse_again(session, source)
         raise
@@ -134,40 +147,35 @@ def _progress(event: str, rows: pl.DataFrame) -> Callable[[int], None]:
 
 
 def _copy(session: Session, table: str, rows: pl.DataFrame, chunk_rows: int, done: Callable[[int], None]) -> int:
-    statement = sql.SQL("copy bronze.{} ({}) from stdin (format csv)").format(
-        sql.Identifier(table), sql.SQL(", ").join(map(sql.Identifier, rows.columns))
-    )
     counted = 0
     for offset in range(0, rows.height, chunk_rows):
-        block = io.BytesIO()
-        rows.slice(offset, chunk_rows).write_csv(block, include_header=False, datetime_format="%Y-%m-%d %H:%M:%S%.6f")
-        with session.talking(f"loading bronze.{table}"), session.connection.cursor() as cursor:
-            with cursor.copy(statement) as copy:
-                view = memoryview(block.getvalue())
-                for start in range(0, len(view), _PIECE_BYTES):
-                    copy.write(view[start : start + _PIECE_BYTES])
-                    session.watchdog.feed()
-            counted += cursor.rowcount
+        data = encode(rows.slice(offset, chunk_rows))
+        counted += copy_in(session, sql.Identifier("bronze", table), rows.columns, data)
         done(counted)
     return counted
 
 
 def _commit(session: Session, batch: int, *, again: bool) -> None:
-    failure: CommitUnknownError
+    way_out = (
+        f"look for batch {batch} in bronze.batches before you load it again"
+        if again
+        else "run it again: it is refused if the batch is there"
+    )
     emit("retail.committing", batch=batch)
+    commit(session, batch, way_out)
+
+
+def commit(session: Session, batch: int, way_out: str) -> None:
+    """COMMIT; raises `CommitUnknownError` where the connection broke before the answer, so that nobody knows."""
+    failure: CommitUnknownError
     try:
         with session.talking("committing"):
             session.connection.commit()
     except DatabaseError as error:
         # An answer of the server means that it did not commit, but for class 57P: a server that is shut down while it
-        # waits for a replica has committed on its own disk.
-        if error.sqlstate is not None and not error.sqlstate.startswith("57P"):
+        # waits for a replica has committed on its own disk. 40003 says itself that it does not know.
+        if error.sqlstate is not None and not error.sqlstate.startswith("57P") and error.sqlstate != "40003":
             raise
-        way_out = (
-            f"look for batch {batch} in bronze.batches before you load it again"
-            if again
-            else "run it again: it is refused if the batch is there"
-        )
         failure = CommitUnknownError(f"the connection broke during the commit of batch {batch}; {way_out}", batch=batch)
     else:
         return

@@ -8,6 +8,8 @@ Laws:
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import polars as pl
@@ -26,21 +28,28 @@ def read_file(path: str | Path, sheet: str | None = None) -> Table:
 
 def read_table(source: Source, sheet: str | None = None) -> Table:
     """The rows of `source`, all cells as text; raises `SourceError`."""
-    try:
+    with saying(source.name):
         table = pick(_grid(source, sheet))
+    return Table(table.rows, table.labels, (*source.warnings, *table.warnings))
+
+
+@contextmanager
+def saying(name: str) -> Iterator[None]:
+    """Whatever goes wrong with the file inside this block is a `SourceError` that names it."""
+    try:
+        yield
     except HeaderError as error:
-        raise HeaderError(
-            f"{source.name}: {error}", missing=error.missing, doubled=error.doubled, found=error.found
-        ) from None
+        raise HeaderError(f"{name}: {error}", missing=error.missing, doubled=error.doubled, found=error.found) from None
     except SourceError as error:
-        raise SourceError(f"{source.name}: {error}") from None
+        raise SourceError(f"{name}: {error}") from None
     except MemoryError as error:
-        raise SourceError(f"{source.name}: does not fit into memory; send it in parts, or as parquet") from error
+        raise SourceError(f"{name}: does not fit into memory; send it in parts, or as parquet") from error
+    except OSError as error:
+        raise SourceError(f"{name}: cannot be read ({error}); check the disk") from error
     except BaseException as error:
         if type(error).__name__ != "PanicException":  # Ctrl-C and the like are none of our business
             raise
-        raise SourceError(f"{source.name}: the reader broke on it ({error}); open and save it anew") from None
-    return Table(table.rows, table.labels, (*source.warnings, *table.warnings))
+        raise SourceError(f"{name}: the reader broke on it ({error}); open and save it anew") from None
 
 
 def _grid(source: Source, sheet: str | None) -> Grid:

@@ -36,6 +36,13 @@ class RetailSettings(BaseSettings):
     retail_statement_timeout_s: float = Field(
         default=60.0, ge=0.1, le=3600, allow_inf_nan=False, description="must be a number of seconds from 0.1 to 3600"
     )
+    retail_attempts: int = Field(default=5, ge=1, le=100, description="must be a whole number from 1 to 100")
+    retail_chunk_deadline_s: float = Field(
+        default=300.0, ge=0.1, le=3600, allow_inf_nan=False, description="must be a number of seconds from 0.1 to 3600"
+    )
+    retail_wait_s: float = Field(
+        default=3600.0, ge=0, le=86_400, allow_inf_nan=False, description="must be a number of seconds from 0 to 86400"
+    )
     retail_max_dead_share: float = Field(
         default=0.5, ge=0, le=1, allow_inf_nan=False, description="must be a number from 0 to 1"
     )

@@ -1,4 +1,4 @@
-"""The bytes of a file, read once, and what they are by their content.
+"""A file as it is: opened once, and what it is by its content.
 
 Laws:
 - What is hashed is what is parsed: the file is read once, so that one replaced in between cannot slip through.
@@ -12,7 +12,7 @@ import os
 import stat
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import BinaryIO, Literal
 
 from premortem.systems.retail.errors import SourceError
 
@@ -31,6 +31,7 @@ _WRONG = (
     (b"<html", "a web page, probably an error page saved in place of the file: download it again"),
 )
 UTF_16 = (b"\xff\xfe", b"\xfe\xff")
+HEAD_BYTES = 4096
 _CONTROLS = bytes(code for code in range(32) if code not in b"\t\n\r\f\x1a")
 _OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 _EXTENSIONS: dict[str, Kind] = {
@@ -58,18 +59,24 @@ class Source:
 
 def open_source(path: Path) -> Source:
     """Read `path` once; raises `SourceError` where it is no file or no table."""
-    data = _read(path)
-    kind = _kind(path, data)
-    # A name of bytes that are no UTF-8 is legal on Linux, and neither PostgreSQL nor a terminal takes it.
-    name = os.fsencode(path.name).decode(errors="replace")
-    expected = _EXTENSIONS.get(path.suffix.lower())
-    warnings: tuple[str, ...] = ()
-    if expected not in (None, kind):
-        warnings = (f"{name} is named as a {expected} and is a {kind}: read by its content",)
-    return Source(name, data, hashlib.sha256(data).hexdigest(), kind, warnings)
+    with open_file(path) as file:
+        return whole(path, file)
 
 
-def _read(path: Path) -> bytes:
+def whole(path: Path, file: BinaryIO) -> Source:
+    """All of an open file; raises `SourceError`."""
+    try:
+        data = file.read()
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    if not data:
+        raise SourceError(f"{path}: is empty (0 bytes); was it copied or downloaded to the end?")
+    kind = kind_of(path, data)
+    return Source(name_of(path), data, hashlib.sha256(data).hexdigest(), kind, misnamed(path, kind))
+
+
+def open_file(path: Path) -> BinaryIO:
+    """`path`, open for reading; raises `SourceError` where it is no regular file, or one that may not be read."""
     try:
         mode = path.stat().st_mode
         if stat.S_ISDIR(mode):
@@ -77,19 +84,30 @@ def _read(path: Path) -> bytes:
         if not stat.S_ISREG(mode):
             # A named pipe would block for ever, a device may never end.
             raise SourceError(f"{path}: is no regular file; copy its content to a file first")
-        data = path.read_bytes()
+        return path.open("rb")
     except FileNotFoundError:
         raise SourceError(f"{path}: there is no such file; check the path (now in {Path.cwd()})") from None
     except PermissionError:
         raise SourceError(f"{path}: this user may not read it; chmod it, or run as its owner") from None
     except (OSError, ValueError) as error:
-        raise SourceError(f"{path}: cannot be read ({error}); check the path and the disk") from error
-    if not data:
-        raise SourceError(f"{path}: is empty (0 bytes); was it copied or downloaded to the end?")
-    return data
+        raise _unreadable(path, error) from error
 
 
-def _kind(path: Path, data: bytes) -> Kind:
+def name_of(path: Path) -> str:
+    """The file's name as text that PostgreSQL and a terminal take: on Linux it may be bytes that are no UTF-8."""
+    return os.fsencode(path.name).decode(errors="replace")
+
+
+def misnamed(path: Path, kind: Kind) -> tuple[str, ...]:
+    """A warning where the extension says another kind than the content."""
+    expected = _EXTENSIONS.get(path.suffix.lower())
+    if expected in (None, kind):
+        return ()
+    return (f"{name_of(path)} is named as a {expected} and is a {kind}: read by its content",)
+
+
+def kind_of(path: Path, data: bytes) -> Kind:
+    """What `data`, the file or the first bytes of it, is; raises `SourceError`."""
     if data.startswith(_OLE):
         raise SourceError(f"{path}: {_ole(data)}")
     for magic, what in _WRONG:
@@ -100,7 +118,7 @@ def _kind(path: Path, data: bytes) -> Kind:
     if data.startswith(b"PAR1"):
         return "parquet"
     # A stray NUL is one bad row's matter; a tenth of random bytes are control characters, of text none.
-    head = data[:4096]
+    head = data[:HEAD_BYTES]
     if len(head.translate(None, _CONTROLS)) < 0.95 * len(head) and not data.startswith(UTF_16):
         raise SourceError(
             f"{path}: is a binary file of an unknown kind; expected is an .xlsx workbook, a csv or a parquet file"
@@ -108,8 +126,17 @@ def _kind(path: Path, data: bytes) -> Kind:
     return "csv"
 
 
+def is_ole(head: bytes) -> bool:
+    """Whether it is the container of old Excel files, of which the whole has to be seen."""
+    return head.startswith(_OLE)
+
+
 def _ole(data: bytes) -> str:
     # Excel wraps an encrypted workbook in the container format of its old files; the stream's name gives it away.
     if "EncryptedPackage".encode("utf-16-le") in data:
         return "is encrypted with a password; open it in Excel, remove the password (File, Info), save it again"
     return "is an old Excel file (.xls) or encrypted; open it in Excel and save it as .xlsx without a password"
+
+
+def _unreadable(path: Path, error: Exception) -> SourceError:
+    return SourceError(f"{path}: cannot be read ({error}); check the path and the disk")
