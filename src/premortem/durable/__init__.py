@@ -12,15 +12,34 @@ if TYPE_CHECKING:
     from premortem.durable.append_log import AppendLog
     from premortem.durable.atomic_file import AtomicFile, read_whole, write_atomically
     from premortem.durable.checkpoint import Checkpoint, Claim, Saved
+    from premortem.durable.dead_letter_rules import DeadLetter
+    from premortem.durable.dead_letter_stores.file import FileLetters
+    from premortem.durable.dead_letter_stores.postgres import PostgresLetters
+    from premortem.durable.dead_letter_stores.sqlite import SqliteLetters
+    from premortem.durable.dead_letter_stores.valkey import ValkeyLetters
+    from premortem.durable.dead_letters import DeadLetters
     from premortem.durable.errors import (
         CheckpointDamagedError,
         DamagedError,
+        DeadLettersFullError,
         DurableError,
+        InFlightError,
         NewerSchemaError,
+        NothingDoneError,
+        NotKeptError,
         OwnedError,
+        PayloadMismatchError,
         StaleOwnerError,
         StoreDownError,
+        TooManyDeadLettersError,
+        UnknownOutcomeError,
     )
+    from premortem.durable.fingerprints import fingerprint
+    from premortem.durable.idempotency import Idempotency
+    from premortem.durable.idempotency_guard import idempotent
+    from premortem.durable.idempotency_stores.postgres import PostgresKeys
+    from premortem.durable.idempotency_stores.sqlite import SqliteKeys
+    from premortem.durable.idempotency_stores.valkey import ValkeyKeys
     from premortem.durable.stores.file import FileStore
     from premortem.durable.stores.postgres import PostgresStore
     from premortem.durable.stores.sqlite import SqliteStore
@@ -33,16 +52,35 @@ _HOMES = {
     "CheckpointDamagedError": "errors",
     "Claim": "checkpoint",
     "DamagedError": "errors",
+    "DeadLetter": "dead_letter_rules",
+    "DeadLetters": "dead_letters",
+    "DeadLettersFullError": "errors",
     "DurableError": "errors",
+    "FileLetters": "dead_letter_stores.file",
     "FileStore": "stores.file",
+    "Idempotency": "idempotency",
+    "InFlightError": "errors",
     "NewerSchemaError": "errors",
+    "NotKeptError": "errors",
+    "NothingDoneError": "errors",
     "OwnedError": "errors",
+    "PayloadMismatchError": "errors",
+    "PostgresKeys": "idempotency_stores.postgres",
+    "PostgresLetters": "dead_letter_stores.postgres",
     "PostgresStore": "stores.postgres",
     "Saved": "checkpoint",
+    "SqliteKeys": "idempotency_stores.sqlite",
+    "SqliteLetters": "dead_letter_stores.sqlite",
     "SqliteStore": "stores.sqlite",
     "StaleOwnerError": "errors",
     "StoreDownError": "errors",
+    "TooManyDeadLettersError": "errors",
+    "UnknownOutcomeError": "errors",
+    "ValkeyKeys": "idempotency_stores.valkey",
+    "ValkeyLetters": "dead_letter_stores.valkey",
     "ValkeyStore": "stores.valkey",
+    "fingerprint": "fingerprints",
+    "idempotent": "idempotency_guard",
     "read_whole": "atomic_file",
     "write_atomically": "atomic_file",
 }
@@ -54,16 +92,35 @@ __all__ = [
     "CheckpointDamagedError",
     "Claim",
     "DamagedError",
+    "DeadLetter",
+    "DeadLetters",
+    "DeadLettersFullError",
     "DurableError",
+    "FileLetters",
     "FileStore",
+    "Idempotency",
+    "InFlightError",
     "NewerSchemaError",
+    "NotKeptError",
+    "NothingDoneError",
     "OwnedError",
+    "PayloadMismatchError",
+    "PostgresKeys",
+    "PostgresLetters",
     "PostgresStore",
     "Saved",
+    "SqliteKeys",
+    "SqliteLetters",
     "SqliteStore",
     "StaleOwnerError",
     "StoreDownError",
+    "TooManyDeadLettersError",
+    "UnknownOutcomeError",
+    "ValkeyKeys",
+    "ValkeyLetters",
     "ValkeyStore",
+    "fingerprint",
+    "idempotent",
     "read_whole",
     "write_atomically",
 ]

@@ -93,9 +93,13 @@ class UnknownOutcomeError(DurableError):
 
     def __str__(self) -> str:
         return (
-            f"the outcome of {self.key!r} is not known: {self.owner} began at {self.began:%Y-%m-%d %H:%M:%S} UTC and was "
-            "never heard of again; find out whether it was done, then settle(key, payload, result) or forget(key)"
+            f"the outcome of {self.key!r} is not known: {self.owner} began at {self.began:%Y-%m-%d %H:%M:%S} UTC and "
+            "was never heard of again; find out whether it was done, then settle(key, payload, result) or forget(key)"
         )
+
+
+class NothingDoneError(DurableError):
+    """Raised by a function that runs under a key, to say that nothing was done: the key is free again."""
 
 
 class NotKeptError(DurableError):
@@ -127,7 +131,7 @@ class PayloadMismatchError(DurableError):
 
 
 class DeadLettersFullError(DurableError):
-    """The operator must act: there is no room for another dead letter. It was not kept, so its source must not go on."""
+    """The operator must act: no room for another dead letter. It was not kept, so its source must not go on."""
 
 
 class TooManyDeadLettersError(DurableError):
