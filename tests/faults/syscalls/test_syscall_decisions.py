@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import select
 import signal
 import socket
 import sys
@@ -193,6 +194,25 @@ def test_a_severed_connection_gets_its_errors_from_the_kernel(tmp_path: Path) ->
     assert ended.output == "EPIPE\nb'' b'1' b''\n"
     ended = ok(syscalls.run(program, at("sendto", 2, Sever(errno.ETIMEDOUT)), folder=tmp_path))
     assert ended.output == "ETIMEDOUT\nb'' b'1' b''\n"
+
+
+@pytest.mark.parametrize("decision", [Sever(), Sever(errno.ECONNRESET)])
+def test_an_answer_that_has_arrived_is_lost_with_its_connection(decision: Sever, tmp_path: Path) -> None:
+    """The kernel hands out what it holds even after a shutdown: then nothing would have been cut."""
+
+    def program() -> None:
+        with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()) as client:
+            other, _ = server.accept()
+            other.sendall(b"done" * 50_000)
+            select.select([client], [], [])
+            try:
+                say(client.recv(9))
+            except ConnectionResetError:
+                say("reset")
+            say(client.recv(9))
+
+    ended = ok(syscalls.run(program, at("recvfrom", 1, decision), folder=tmp_path))
+    assert ended.output == ("reset\n" if decision.errno else "b''\n") + "b''\n"
 
 
 def test_a_connect_is_refused_and_the_next_one_is_not(tmp_path: Path) -> None:

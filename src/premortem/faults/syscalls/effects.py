@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import signal
 import socket
+import termios
+from array import array
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -138,9 +141,23 @@ def _half(ours: int, waiting: Waiting) -> int:
 
 
 def _shut_down(ours: int) -> int:
-    with socket.socket(fileno=os.dup(ours)) as connection, suppress(OSError):  # it is down already
+    """No more of either direction; what has arrived and was not read is lost, too.
+
+    Otherwise a connection that is cut at the `recv` of an answer would still hand that answer over: the kernel reads
+    out what it holds first. After the shutdown it takes nothing more in.
+    """
+    with socket.socket(fileno=os.dup(ours)) as connection, suppress(OSError):  # it is down already, or a listener
         connection.shutdown(socket.SHUT_RDWR)
+        while waiting := _unread(ours):
+            connection.recv(waiting, socket.MSG_DONTWAIT)
     return 0
+
+
+def _unread(ours: int) -> int:
+    """Bytes; asked beforehand, because a `recv` too many would take the error that the program is to see."""
+    count = array("i", [0])
+    fcntl.ioctl(ours, termios.FIONREAD, count)
+    return count[0]
 
 
 def _on_descriptor(waiting: Waiting, act: Callable[[int], int]) -> int:
