@@ -63,6 +63,39 @@ def test_the_text_has_a_line_for_each_class_and_a_command_for_each_that_is_wrong
     assert "exit code 1" in text
 
 
+def test_the_table_hides_no_part_of_a_fault() -> None:
+    long = trial("http:GET /prices#1:after=content-type text/csv", Outcome.ERROR, then="http:POST /orders#1=html")
+    text = sweep_text.render(replace(SWEPT, trials=(long,)))
+    column = "".join(line[23:62].rstrip().replace(" ", "") for line in text.splitlines()[2:5])
+    assert column == "http:GET/prices:after=content-typetext/csvthenhttp:POST/orders=html"
+
+
+def test_what_ended_otherwise_once_and_from_there_on_is_told_apart() -> None:
+    trials = (
+        trial("redis:INCR#1", Outcome.SURVIVED),
+        trial("redis:INCR#1+", Outcome.ERROR),
+        trial("redis:GET#1", Outcome.SURVIVED),
+        trial("redis:GET#2+", Outcome.SURVIVED),
+    )
+    names = [one.name for one in replace(SWEPT, trials=trials).classes]
+    assert names == ["redis:INCR from there on", "redis:INCR", "redis:GET"]
+
+
+@pytest.mark.parametrize(
+    ("jobs", "arguments", "warned"),
+    [
+        (2, ("--wire", "URL", "--", "job"), True),
+        (2, ("--watch", "file,socket", "--", "job"), True),
+        (2, ("--watch", "file", "--", "job", "--wire"), False),
+        (1, ("--wire", "URL", "--", "job"), False),
+    ],
+)
+def test_trials_that_meet_in_one_server_are_warned_of(jobs: int, arguments: tuple[str, ...], *, warned: bool) -> None:
+    sweep = replace(SWEPT, jobs=jobs, arguments=arguments)
+    for render in (sweep_text.render, sweep_html.render):
+        assert ("2 trials at a time use the same server" in render(sweep)) is warned
+
+
 @pytest.mark.parametrize("width", [20, 40, 71, 72, 100, 200])
 def test_the_text_fits_any_window(width: int) -> None:
     assert "VIOLATION" in sweep_text.render(SWEPT, width)

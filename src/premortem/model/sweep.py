@@ -210,10 +210,16 @@ def _place(recipe: str) -> str:
 def _class(trials: list[Trial]) -> OutcomeClass:
     trials = sorted(trials, key=lambda trial: _turn(trial.recipe) + (_turn(trial.then) if trial.then else ()))
     first = trials[0]
-    name = _place(first.recipe) + (f" then {_place(first.then)}" if first.then else "")
+    name = _named([trial.recipe for trial in trials])
+    name += f" then {_named([trial.then for trial in trials])}" if first.then else ""
     recipes = tuple(trial.recipes for trial in trials)
     details = dict.fromkeys(trial.detail for trial in trials if trial.detail)
     return OutcomeClass(name, first.outcome, len(trials), first, recipes, tuple(details))
+
+
+def _named(recipes: list[str]) -> str:
+    """The place that they share; a fault that stayed often ends otherwise than the same one once, and says so."""
+    return _place(recipes[0]) + (" from there on" if all(Recipe.parse(one).onward for one in recipes) else "")
 
 
 def _turn(recipe: str) -> tuple[int, bool]:

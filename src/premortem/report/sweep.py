@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 from premortem.model.sweep import Outcome, OutcomeClass, Sweep
 
 # An outcome is never told by colour alone.
@@ -49,11 +51,26 @@ def lacks(sweep: Sweep) -> list[str]:
     """What a reader has to know before believing it: what did not run, did not strike, was not judged."""
     counted = dict(sweep.counts)
     told = [sweep.inconclusive] if sweep.inconclusive else []
+    if caution := shared(sweep):
+        told.append(caution)
     if sweep.left_out:
         told.append(f"the budget left out {sweep.left_out} of {sweep.points} points; what did not run is not known")
     if sweep.trials and (unstruck := counted.get(Outcome.UNSTRUCK, 0)):
         told.append(f"{unstruck} of {len(sweep.trials)} faults did not strike: their operation did not take place")
     return told
+
+
+def shared(sweep: Sweep) -> str:
+    """A caution where trials at the same time meet in one server; empty where none is seen."""
+    options = sweep.arguments[: sweep.arguments.index("--")] if "--" in sweep.arguments else ()
+    sockets = any(name == "--watch" and "socket" in value.split(",") for name, value in itertools.pairwise(options))
+    if sweep.jobs == 1 or not (sockets or "--wire" in options):
+        return ""
+    return (
+        f"{sweep.jobs} trials at a time use the same server: where one's setup undoes what another's check looks for,"
+        " violations are missed or made up; say --jobs 1, or give each trial a place of its own there, named after"
+        " PREMORTEM_SWEEP_FOLDER"
+    )
 
 
 def exit_code(sweep: Sweep) -> str:

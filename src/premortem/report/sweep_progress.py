@@ -13,7 +13,7 @@ from rich.text import Text
 
 from premortem.model.sweep import Outcome, Sweep, Trial
 from premortem.report.legible import one_line
-from premortem.report.sweep import SYMBOLS, clean
+from premortem.report.sweep import SYMBOLS, clean, shared
 from premortem.report.sweep_text import badge
 
 
@@ -49,6 +49,8 @@ class _Lines:
     def planned(self, sweep: Sweep, trials: int) -> None:
         if not self._total:
             self._print(f"clean run: {clean(sweep)}")
+            if caution := shared(sweep):
+                self._print(f"! {caution}")
         self._total = trials
         self._print(f"{trials} trials")
 
@@ -72,6 +74,8 @@ class _Bar:
     def planned(self, sweep: Sweep, trials: int) -> None:
         if sweep.clean is not None and not self._counts:
             self._progress.console.print(Text(one_line(f"clean run: {clean(sweep)}"), "dim"))
+            if caution := shared(sweep):
+                self._progress.console.print(Text(f"! {one_line(caution)}", "bold yellow"))
         self._progress.update(self._task, total=trials, description="trials")
 
     def tried(self, trial: Trial) -> None:

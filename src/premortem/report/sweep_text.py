@@ -60,15 +60,13 @@ def _table(classes: tuple[OutcomeClass, ...], width: int) -> RenderableType:
     table.header_style = table.border_style = "dim"
     table.add_column("outcome", width=max(len(outcome.value) for outcome in Outcome) + 2)
     table.add_column("trials", justify="right", width=6)
-    table.add_column("fault", no_wrap=True, ratio=1)
-    table.add_column("what happened", ratio=1)
+    table.add_column("fault", overflow="fold", ratio=1)
+    table.add_column("what happened", overflow="fold", ratio=1)
     for one in classes:
-        table.add_row(badge(one.outcome), str(one.count), _line(one.name), _line(what_happened(one)))
+        table.add_row(
+            badge(one.outcome), str(one.count), Text(one_line(one.name)), Text(one_line(what_happened(one), 120))
+        )
     return table
-
-
-def _line(told: str) -> Text:
-    return Text(one_line(told), no_wrap=True, overflow="ellipsis")
 
 
 def _block(sweep: Sweep, one: OutcomeClass) -> RenderableType:

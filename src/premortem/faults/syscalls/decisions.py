@@ -46,11 +46,11 @@ class Kill:
 
 @dataclass(frozen=True, slots=True)
 class Sever:
-    """The connection is shut down first, for good, and what was not read yet is lost. Then the call takes place, and
-    the kernel makes the errors.
+    """The connection is shut down first, for good. Then the call takes place, and the kernel makes the errors.
 
-    With an `errno` this one call fails with that, and the kernel makes the errors of all that follow. A bare errno on a
-    connection that stays alive is no fault that happens: libpq, told so, waits for ever for the server's last words.
+    What had arrived and was not read is lost. With an `errno` this one call fails with that, and the kernel makes the
+    errors of all that follow. A bare errno on a connection that stays alive is no fault that happens: libpq, told so,
+    waits for ever for the server's last words.
     """
 
     errno: int = 0
