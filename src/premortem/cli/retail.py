@@ -11,12 +11,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from premortem.events import Event, listening
-from premortem.report import terminal
-from premortem.servers import kept
 from premortem.systems.retail.ingest import IngestReport, ingest
 from premortem.systems.retail.run import run
 from premortem.systems.retail.settings import read_settings
@@ -47,7 +43,7 @@ def ingest_file(file: Path, *, sheet: str | None, again: bool, as_json: bool) ->
       premortem retail ingest invoices.csv --json
       psql "$(premortem db url)" -c 'SELECT rule, count(*) FROM bronze.dead_letters GROUP BY rule'
     """  # noqa: D301 - \b is click's mark for "leave these lines as they are"
-    with _database() as url, _progress(terminal.console(sys.stderr), quiet=as_json):
+    with _database() as url, _progress(quiet=as_json):
         report = ingest(file, url, settings=read_settings(url), sheet=sheet, again=again)
     if as_json:
         click.echo(json.dumps(asdict(report), indent=2))
@@ -80,7 +76,7 @@ def run_files(files: tuple[Path, ...], *, by: Sameness, workers: int, sheet: str
       premortem retail run january.csv february.xlsx --workers 2
       premortem retail run another_export.csv --by content
     """  # noqa: D301 - as above
-    with _database() as url, _progress(terminal.console(sys.stderr), quiet=as_json):
+    with _database() as url, _progress(quiet=as_json):
         report = run(files, url, read_settings(url), sheet=sheet, by=by, workers=workers)
     if as_json:
         click.echo(json.dumps(asdict(report), indent=2))
@@ -96,18 +92,30 @@ def _database() -> Iterator[str | None]:
     if _URL in os.environ:
         yield None
         return
+    from premortem.servers import kept  # noqa: PLC0415 - not needed where the user has a server
+
     with kept.running() as url:
         yield url
 
 
 @contextmanager
-def _progress(console: Console, *, quiet: bool) -> Iterator[None]:
+def _progress(*, quiet: bool) -> Iterator[None]:
     """A bar on a terminal; nothing anywhere else, where the summary says it all."""
-    if quiet or not console.is_terminal:
+    if quiet or not sys.stderr.isatty():
         yield
         return
+    from rich.progress import (  # noqa: PLC0415 - a tenth of a second, for a terminal alone
+        BarColumn,
+        Progress,
+        TaskProgressColumn,
+        TextColumn,
+        TimeElapsedColumn,
+    )
+
+    from premortem.report import terminal  # noqa: PLC0415 - as above
+
     columns = (TextColumn("{task.description:<22}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True) as progress:
+    with Progress(*columns, console=terminal.console(sys.stderr), transient=True) as progress:
         task = progress.add_task("reading the file", total=None)
 
         def show(event: Event) -> None:
@@ -115,6 +123,9 @@ def _progress(console: Console, *, quiet: bool) -> Iterator[None]:
                 total, done = event.get("total"), event.get("rows")
                 shown = float(total) if isinstance(total, int) else None
                 progress.update(task, description=_STEPS[event.name], total=shown, completed=float(done or 0))
+            elif event.name == "retail.chunk":
+                share = float(event.get("share") or 0)
+                progress.update(task, description=str(event.get("source"))[:22], total=1, completed=share)
 
         with listening(show):
             yield

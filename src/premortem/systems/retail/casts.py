@@ -11,6 +11,7 @@ import polars as pl
 # What may surround a value without being part of it: blanks, the no-break space, a byte order mark.
 PADDING = " \t\r\n\u00a0\ufeff"
 INTEGER = r"^[+-]?[0-9]{1,18}(\.0*)?$"
+DIGITS = r"^-?[0-9]{1,18}$"
 CUSTOMER = r"^[0-9]{1,18}(\.0*)?$"
 NUMBER = r"^[+-]?([0-9]{1,15}(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]{1,2})?$"
 ISO_DATE = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}([ T][0-9]{2}:[0-9]{2}(:[0-5][0-9](\.[0-9]{1,9})?)?)?$"
@@ -33,37 +34,57 @@ def cast(rows: pl.DataFrame) -> pl.DataFrame:
 
     `unitprice` stays text that PostgreSQL reads as numeric, so no digit is lost on the way through a float.
     """
-    bare = rows.with_columns(pl.exclude("description", "source_row").str.strip_chars(PADDING))
-    price = pl.when(pl.col("unitprice").str.contains(NUMBER)).then(pl.col("unitprice"))
-    return bare.select(
-        _code("invoiceno"),
-        _code("stockcode"),
-        pl.col("description"),
-        _whole("quantity", INTEGER),
-        _dates(bare.get_column("invoicedate")),
-        price,
-        _whole("customerid", CUSTOMER),
-        pl.col("country"),
-        pl.col("source_row"),
-        price.cast(pl.Float64, strict=False).alias("price"),
+    text = rows.get_column
+    price = _fitting(text("unitprice"), NUMBER)
+    return pl.DataFrame(
+        [
+            _code(text("invoiceno")),
+            _code(text("stockcode")),
+            text("description"),
+            _whole(text("quantity"), INTEGER),
+            _dates(text("invoicedate")),
+            price,
+            _whole(text("customerid"), CUSTOMER),
+            text("country").str.strip_chars(PADDING),
+            text("source_row"),
+            price.cast(pl.Float64, strict=False).alias("price"),
+        ]
     )
 
 
-def _code(name: str) -> pl.Expr:
+def _fits(text: pl.Series, pattern: str) -> bool:
+    return bool(text.str.contains(pattern).all())  # nulls do not count
+
+
+def _fitting(text: pl.Series, pattern: str) -> pl.Series:
+    """`text` without what may surround it, and null where it does not fit. Most columns fit as they are."""
+    if _fits(text, pattern):
+        return text
+    bare = text.str.strip_chars(PADDING)
+    return bare.to_frame().select(pl.when(pl.col(text.name).str.contains(pattern)).then(text.name)).to_series()
+
+
+def _code(text: pl.Series) -> pl.Series:
+    bare = text.str.strip_chars(PADDING)
     # 536365 is a number in the workbook; other programs hand it on as "536365.0".
-    return pl.col(name).str.replace(r"^([0-9]+)\.0+$", "${1}")
+    if bare.str.contains(".", literal=True).any():
+        return bare.str.replace(r"^([0-9]+)\.0+$", "${1}")
+    return bare
 
 
-def _whole(name: str, pattern: str) -> pl.Expr:
-    digits = pl.when(pl.col(name).str.contains(pattern)).then(pl.col(name))
-    return digits.str.replace(r"\.0*$", "").str.strip_prefix("+").cast(pl.Int64, strict=False)
+def _whole(text: pl.Series, pattern: str) -> pl.Series:
+    digits = _fitting(text, pattern)
+    if not _fits(text, DIGITS):
+        digits = digits.str.replace(r"\.0*$", "").str.strip_prefix("+")
+    return digits.cast(pl.Int64, strict=False)
 
 
 def _dates(text: pl.Series) -> pl.Series:
     found = _parsed(text, ISO_DATE, _ISO_FORMATS)
-    if found.null_count() > text.null_count():  # the other spellings cost time only where they occur
-        found = found.zip_with(found.is_not_null(), _parsed(text, US_DATE, _US_FORMATS))
-        found = found.zip_with(found.is_not_null(), _serials(text))
+    if found.null_count() > text.null_count():  # padding and the other spellings cost time only where they occur
+        bare = text.str.strip_chars(PADDING)
+        for other in (_parsed(bare, ISO_DATE, _ISO_FORMATS), _parsed(bare, US_DATE, _US_FORMATS), _serials(bare)):
+            found = found.zip_with(found.is_not_null(), other)
     return found
 
 

@@ -124,6 +124,12 @@ RULES = (
 )
 
 
+# The rules about values cost nothing; the others are about text, and read all of it.
+_ABOUT_VALUES = tuple(
+    rule for rule in RULES if rule.name.endswith(("_zero", "_range", "_negative", "_max", "_old", "_future"))
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Sorted:
     """`good` rows as values; `dead` ones with rule, column_name, value, source_row, failed_rules, raw."""
@@ -136,13 +142,31 @@ class Sorted:
 def classify(table: Table, limits: Limits) -> Sorted:
     """Sort the rows of `table` into good and dead."""
     values = cast(table.rows)
-    both = table.rows.with_columns(values.select(pl.exclude("source_row").name.prefix("value_")))
-    broken = both.select(rule.broken(limits).fill_null(value=False).alias(rule.name) for rule in RULES)
+    both = table.rows.hstack([each.alias(f"value_{each.name}") for each in values if each.name != "source_row"])
+    # Two looks: a quick one that lets no dead row by, and all the rules for the few that it holds.
+    suspect = both.select(_suspect(limits).fill_null(value=False)).to_series()
+    held = both.filter(suspect)
+    broken = held.select(rule.broken(limits).fill_null(value=False).alias(rule.name) for rule in RULES)
     is_dead = broken.select(pl.any_horizontal(pl.all())).to_series()
-    good = values.filter(~is_dead) if is_dead.any() else values
-    dead = _letters(table.rows.filter(is_dead), broken.filter(is_dead), table.labels)
+    rows = held.filter(is_dead)
+    places = suspect.arg_true().filter(is_dead)
+    good = values.filter(pl.repeat(value=True, n=values.height, eager=True).scatter(places, values=False))
+    dead = _letters(rows.select(table.rows.columns), broken.filter(is_dead), table.labels)
     counted = dead.group_by("rule", maintain_order=True).len().sort("len", descending=True, maintain_order=True)
     return Sorted(good.drop("price"), dead, tuple(counted.iter_rows()))
+
+
+def _suspect(limits: Limits) -> pl.Expr:
+    """True for every row that breaks a rule, and for some that do not."""
+    return pl.any_horizontal(
+        *(pl.col(f"value_{name}").is_null() for name in ("quantity", "invoicedate", "price")),
+        *(pl.col(f"value_{name}").is_null() for name in ("invoiceno", "stockcode", "country")),
+        *(pl.col(f"value_{name}") == "" for name in ("invoiceno", "stockcode", "country")),
+        _missing("description"),
+        pl.col("value_customerid").is_null() & pl.col("customerid").is_not_null(),
+        *(pl.col(name).str.contains("\0", literal=True) for name in _TEXT),
+        *(rule.broken(limits) for rule in _ABOUT_VALUES),
+    )
 
 
 def _letters(rows: pl.DataFrame, broken: pl.DataFrame, labels: tuple[str, ...]) -> pl.DataFrame:
