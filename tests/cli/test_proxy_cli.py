@@ -205,7 +205,6 @@ def test_for_people_it_speaks_in_sentences(echo: str, capsys: pytest.CaptureFixt
         (["127.0.0.1:1", "--limit", "1s"], "is no size"),
         (["127.0.0.1:1", "--jitter", "5ms"], "--jitter changes --latency, which is not there"),
         (["127.0.0.1:1", "--after", "5ms"], "--after changes --black-hole or --reset, which is not there"),
-        (["127.0.0.1:1", "--latency", "5ms", "--jitter", "6ms"], "jitter_s"),
         (["127.0.0.1:1", "--share", "2", "--reset"], "0<=x<=1"),
         (["127.0.0.1:1", "--at", "COMMIT"], "WORLD:WHAT#NTH"),
         (["127.0.0.1:1", "--at", "syscall:fsync#1"], "syscall"),

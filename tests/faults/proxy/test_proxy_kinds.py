@@ -57,7 +57,7 @@ def test_a_fault_is_told_as_it_is_written() -> None:
     ("make", "told"),
     [
         (lambda: Latency(-1), "delay_s=-1"),
-        (lambda: Latency(0.1, 0.2), "jitter_s=0.2"),
+        (lambda: Latency(0.1, -0.2), "jitter_s=-0.2"),
         (lambda: Latency(float("nan")), "delay_s=nan"),
         (lambda: Latency(float("inf")), "delay_s=inf"),
         (lambda: Bandwidth(-1), "bytes_per_s=-1"),
