@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
+import resource
 import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -19,7 +22,7 @@ from typing import Any
 import pytest
 
 from premortem.errors import FaultError
-from premortem.faults.proxy import FaultProxy, ProxyHost
+from premortem.faults.proxy import FaultProxy, ProxyHost, host
 
 Connect = Callable[[FaultProxy], Any]
 Eventually = Callable[[Callable[[], bool]], bool]
@@ -195,14 +198,86 @@ def test_a_fork_of_the_owner_does_not_own_it(echo_address: tuple[str, int], conn
         assert connect(proxy).echoes()
 
 
-def test_it_is_small_with_a_thousand_connections(echo_address: tuple[str, int]) -> None:
-    with FaultProxy(echo_address) as proxy:
-        clients = [socket.create_connection(proxy.address, timeout=20) for _ in range(400)]
-        for client in clients:
+@pytest.fixture
+def many_descriptors() -> Iterator[None]:
+    """As many as this user may have: a desktop's soft limit is 1024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 4096)), hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.usefixtures("many_descriptors")
+def test_it_is_small_with_a_thousand_connections() -> None:
+    with ExitStack() as stack:
+        server = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+        server.settimeout(20)
+        proxy = stack.enter_context(FaultProxy(server.getsockname()))
+        for _ in range(1000):
+            client = stack.enter_context(socket.create_connection(proxy.address, timeout=20))
+            other = stack.enter_context(server.accept()[0])
             client.sendall(b"hello")
-            assert client.recv(5) == b"hello"
+            assert other.recv(5) == b"hello"
         with Path(f"/proc/{proxy.host.pid}/status").open(encoding="ascii") as status:
             resident_kb = next(int(line.split()[1]) for line in status if line.startswith("VmRSS"))
-        for client in clients:
-            client.close()
     assert resident_kb < 30 * 1024
+
+
+def test_who_asks_for_what_is_closed_hears_so_and_the_others_live_on(
+    proxy_host: ProxyHost, echo_address: tuple[str, int], connect: Connect
+) -> None:
+    with proxy_host.open(echo_address) as other:
+        closed = proxy_host.open(echo_address)
+        late = closed.latency(0.01)
+        closed.close()
+        for ask in (lambda: closed.latency(0.1), closed.connections, lambda: late.change(delay_s=0.2)):
+            with pytest.raises(FaultError, match=f"the proxy at port {closed.port} was closed; open another one"):
+                ask()
+        with pytest.raises(FaultError, match=f"port {closed.port}: its proxy was closed"):
+            proxy_host.ask("connections", port=closed.port)
+        assert late.strikes == ()
+        assert connect(other).echoes()
+
+
+def test_a_fault_that_is_out_is_not_changed(echo_proxy: FaultProxy, connect: Connect, eventually: Eventually) -> None:
+    with echo_proxy.latency(0.01) as out:
+        pass
+    timed = echo_proxy.latency(0.01, ttl_s=0.01)
+    assert eventually(lambda: timed.expired)
+    for armed in (out, timed):
+        with pytest.raises(FaultError, match="was taken out, or its time was up, and cannot be changed; arm it again"):
+            armed.change(delay_s=0.02)
+    assert connect(echo_proxy).echoes()
+
+
+def test_nothing_of_a_fault_is_kept_once_it_is_out(proxy_host: ProxyHost, echo_address: tuple[str, int]) -> None:
+    def kept(make: Callable[[FaultProxy], object]) -> bool:
+        with proxy_host.open(echo_address) as proxy:
+            gone = weakref.ref(make(proxy))
+            gc.collect()
+            alive = gone() is not None
+        gc.collect()
+        assert gone() is None  # at the latest with its proxy
+        return alive
+
+    def out(proxy: FaultProxy) -> object:
+        armed = proxy.latency(0.01)
+        armed.disarm()
+        return armed
+
+    assert not kept(out)
+    assert kept(lambda proxy: proxy.latency(0.01))  # its strikes are still to be told
+
+
+def test_a_proxy_that_is_stopped_is_an_error_and_then_gone(
+    echo_address: tuple[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(host, "ANSWER_S", 1.0)
+    with FaultProxy(echo_address) as proxy:
+        os.kill(proxy.host.pid, signal.SIGSTOP)
+        with pytest.raises(FaultError, match=rf"process {proxy.host.pid}\) has not answered within 1 s; is it stopped"):
+            proxy.latency(0.1)
+        with pytest.raises(FaultError, match="the proxy's process has gone"):  # more than the channel holds
+            proxy.host.ask("sync", filler="x" * 5_000_000)
+    with pytest.raises(ProcessLookupError):
+        os.kill(proxy.host.pid, 0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Self, TypedDict, TypeVar, Unpack, cast
 
-from premortem.errors import ConfigurationError
+from premortem.errors import ConfigurationError, FaultError
 from premortem.faults.proxy.armed import Armed, Recording, written
 from premortem.faults.proxy.host import ProxyHost
 from premortem.faults.proxy.kinds.at import At
@@ -165,9 +165,10 @@ class FaultProxy:
         """End every connection, and give the port back. Can be called again."""
         if not self._closed:
             self._closed = True
-            self.host.forget(self.port)
             if self._alone:
                 self.host.close()
+            else:
+                self.host.forget(self)
 
     def __enter__(self) -> Self:
         return self
@@ -176,7 +177,9 @@ class FaultProxy:
         self.close()
 
     def ask(self, do: str, **told: object) -> object:
-        """One round trip to the process, about this proxy."""
+        """One round trip to the process, about this proxy. FaultError once it is closed: its port may be another's."""
+        if self._closed:
+            raise FaultError(f"{do}: the proxy at port {self.port} was closed; open another one")
         return self.host.ask(do, port=self.port, **told)
 
     def sync(self) -> None:
@@ -185,12 +188,19 @@ class FaultProxy:
 
     def disarm(self, number: int) -> None:
         """Take out the fault of this number; that of a proxy that was closed has gone with it."""
-        if not (self._closed or self.host.closed):
-            self.ask("disarm", arm=number)
+        try:
+            if not (self._closed or self.host.closed):
+                self.ask("disarm", arm=number)
+        finally:
+            self.host.expect_no_more(number)
 
     def _arm(self, form: type[A], fault: Fault) -> A:
         number = self.host.number()
         armed = form(self, number, fault)
         self.host.expect(number, armed)
-        self.ask("arm", arm=number, fault=written(fault))
+        try:
+            self.ask("arm", arm=number, fault=written(fault))
+        except BaseException:
+            self.host.expect_no_more(number)
+            raise
         return armed

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from time import monotonic
 from typing import cast
 
-from premortem.errors import PremortemError
+from premortem.errors import FaultError, PremortemError
 from premortem.faults.proxy.engine import IN, OUT, Engine
 from premortem.faults.proxy.kinds import kind
 from premortem.faults.proxy.kinds.fault import Fault
@@ -94,7 +94,8 @@ class Owner:
         return opened.number
 
     def _close(self, request: Request) -> None:
-        port = self._ports.pop(cast("int", request["port"]))
+        port = self._port(request)
+        del self._ports[port.number]
         self._upstreams.forget(port)
         port.close()
 
@@ -115,7 +116,10 @@ class Owner:
         return [list(record) for record in self._port(request).records()]
 
     def _port(self, request: Request) -> Port:
-        return self._ports[cast("int", request["port"])]
+        number = cast("int", request["port"])
+        if number not in self._ports:
+            raise FaultError(f"port {number}: its proxy was closed, and its faults have gone with it; open another one")
+        return self._ports[number]
 
     def _say(self, told: Request) -> None:
         self._unsaid += json.dumps(told, separators=(",", ":")).encode() + b"\n"

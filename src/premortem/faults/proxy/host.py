@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -52,6 +53,7 @@ class ProxyHost:
         self._closed = False
         self._gone = ""
         self._channel, theirs = socket.socketpair()
+        self._channel.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("@ll", int(ANSWER_S), 0))
         with theirs:
             self._process = _started(theirs)
         self._thread = threading.Thread(target=self._listen, name="premortem-proxy", daemon=True)
@@ -82,12 +84,14 @@ class ProxyHost:
         with self._lock:
             return tuple(self._proxies.values())
 
-    def forget(self, port: int) -> None:
-        """For a proxy that closes."""
+    def forget(self, proxy: FaultProxy) -> None:
+        """For a proxy that closes: its port is given back, and its faults go with it."""
         with self._lock:
-            self._proxies.pop(port, None)
+            self._proxies.pop(proxy.port, None)
         if not (self._closed or self._gone):
-            self.ask("close", port=port)
+            self.ask("close", port=proxy.port)
+        with self._lock:
+            self._armed = {number: armed for number, armed in self._armed.items() if armed.proxy is not proxy}
 
     @property
     def closed(self) -> bool:
@@ -105,6 +109,11 @@ class ProxyHost:
         with self._lock:
             self._armed[number] = armed
 
+    def expect_no_more(self, number: int) -> None:
+        """That fault is out, and all that it has hit was told."""
+        with self._lock:
+            self._armed.pop(number, None)
+
     def ask(self, do: str, **told: object) -> object:
         """One round trip. The errors are those of the other side; FaultError where there is none any more."""
         number = self.number()
@@ -114,13 +123,18 @@ class ProxyHost:
             if self._closed or self._gone:
                 raise FaultError(f"{do}: {'the proxy was closed' if self._closed else self._gone}; open another one")
             self._waiting[number] = answer
-            with suppress(OSError):  # it has gone: the thread that listens says so to all who wait
+            try:
                 self._channel.sendall(line)
+            except OSError:  # it has gone, or does not read and has heard half of it: from there nobody can go on
+                self._process.kill()  # and the thread that listens says so to all who wait
         try:
             return answer.result(ANSWER_S)
         except FutureTimeoutError:
+            with self._lock:
+                self._waiting.pop(number, None)
             raise FaultError(
-                f"{do}: the proxy has not answered within {ANSWER_S:g} s; is the machine overloaded?"
+                f"{do}: the proxy (process {self.pid}) has not answered within {ANSWER_S:g} s; is it stopped, or the"
+                " machine overloaded? Close it, and open another one"
             ) from None
 
     def sync(self) -> None:

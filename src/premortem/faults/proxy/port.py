@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from time import monotonic
 from typing import TYPE_CHECKING
 
+from premortem.errors import FaultError
 from premortem.faults.proxy.kinds.fault import Fate, Fault
 from premortem.faults.proxy.link import Link
 from premortem.faults.proxy.listener import Listener
@@ -81,8 +82,10 @@ class Port:
             self.engine.call_at(monotonic() + fault.ttl_s, lambda: self._expire(arm), sharp=False)
 
     def change(self, number: int, fault: Fault) -> None:
-        """Give a fault other parameters."""
-        arm = self._arms[number]
+        """Give a fault other parameters. FaultError where it is not there any more."""
+        arm = self._arms.get(number)
+        if arm is None:
+            raise FaultError(f"{fault}: was taken out, or its time was up, and cannot be changed; arm it again")
         arm.fault = replace(fault, ttl_s=arm.fault.ttl_s)
         self.refresh()
         for link in list(self._links):
