@@ -204,11 +204,15 @@ def test_interrupted_it_ends_the_family(tmp_path: Path) -> None:
         eventually(lambda: pids.exists() and pids.read_text().strip() != "")
         signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
 
-    interrupter = threading.Thread(target=interrupt)
-    interrupter.start()
-    with pytest.raises(KeyboardInterrupt):
-        syscalls.run(["sh", "-c", "echo $$ > pids; exec sleep 1000"], folder=tmp_path, time_s=LONG_S)
-    interrupter.join()
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where pytest runs in the background
+    try:
+        interrupter = threading.Thread(target=interrupt)
+        interrupter.start()
+        with pytest.raises(KeyboardInterrupt):
+            syscalls.run(["sh", "-c", "echo $$ > pids; exec sleep 1000"], folder=tmp_path, time_s=LONG_S)
+        interrupter.join()
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert gone(int(pids.read_text()))
 
 
