@@ -127,6 +127,8 @@ class Csv:
         """As `Pieces.read`; offsets are bytes of the text in UTF-8."""
         at = begin or self._head.begin
         with saying(self.name):
+            if at.offset >= self.size:  # an empty piece says that this is the end, as the last one would have done
+                yield self._piece(b"", at)
             for body in _cut(self._text, at.offset, max(1, int(rows * self._head.record_bytes))):
                 piece = self._piece(body, at)
                 yield piece
