@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -30,6 +29,9 @@ from premortem.policies.waits import Fixed
 from premortem.ports import ManualClock
 
 SOON = Fixed(0.001)
+Write = Callable[..., list[int]]
+Drain = Callable[..., int]
+InOrder = Callable[[Iterable[tuple[str | None, int]]], bool]
 
 
 def kept(connection: psycopg.Connection[Any]) -> int:
@@ -39,7 +41,9 @@ def kept(connection: psycopg.Connection[Any]) -> int:
     return int(row[0])
 
 
-def test_all_is_published_once_in_order_and_then_gone(write, drain, sink, connection) -> None:
+def test_all_is_published_once_in_order_and_then_gone(
+    write: Write, drain: Drain, sink: Any, connection: psycopg.Connection[Any]
+) -> None:
     written = write(*"abcabcabc") + write(None, None, *"aaa")
     assert drain(sink) == 14
     assert sorted(sink.ids) == written
@@ -50,7 +54,7 @@ def test_all_is_published_once_in_order_and_then_gone(write, drain, sink, connec
     assert kept(connection) == 0
 
 
-def test_a_message_is_as_it_was_written(connection, drain, sink) -> None:
+def test_a_message_is_as_it_was_written(connection: psycopg.Connection[Any], drain: Drain, sink: Any) -> None:
     with connection.transaction():
         Outbox(connection).add("t", "k", b"\x00\xff", {"trace": "1"})
         Outbox(connection).add("t", None, {"é": [1, None]})
@@ -64,13 +68,13 @@ def test_a_message_is_as_it_was_written(connection, drain, sink) -> None:
 
 
 @pytest.mark.parametrize("batch", [1, 2, 3, 7])
-def test_the_size_of_a_batch_changes_nothing(write, drain, sink, batch) -> None:
+def test_the_size_of_a_batch_changes_nothing(write: Write, drain: Drain, sink: Any, batch: int) -> None:
     written = write(*["a", "b", None] * 7)
     assert drain(sink, pace=Pace(batch=batch)) == 21
     assert sorted(sink.ids) == written
 
 
-def test_a_batch_has_no_more_bytes_than_it_may(connection, drain) -> None:
+def test_a_batch_has_no_more_bytes_than_it_may(connection: psycopg.Connection[Any], drain: Drain) -> None:
     with connection.transaction():
         Outbox(connection).add_many([("t", "k", b"x" * 1000) for _ in range(10)] + [("t", "k", b"y" * 5000)])
     sizes = []
@@ -82,7 +86,7 @@ def test_a_batch_has_no_more_bytes_than_it_may(connection, drain) -> None:
     assert sorted(sizes) == [1000, 3000, 3000, 3000, 5000]  # one message is always sent
 
 
-def test_who_commits_late_is_published_late_and_not_lost(url, write, drain, sink) -> None:
+def test_who_commits_late_is_published_late_and_not_lost(url: str, write: Write, drain: Drain, sink: Any) -> None:
     with psycopg.connect(url) as late:
         first = Outbox(late).add("t", "late", "1")
         later = write("a", "b", "c")
@@ -93,7 +97,7 @@ def test_who_commits_late_is_published_late_and_not_lost(url, write, drain, sink
     assert sorted(sink.ids) == sorted([first, *later, *more])
 
 
-def test_who_is_numbered_above_all_that_have_ended_is_not_lost(url, write, drain, sink) -> None:
+def test_who_is_numbered_above_all_that_have_ended_is_not_lost(url: str, write: Write, drain: Drain, sink: Any) -> None:
     """A snapshot ends at the last transaction that has ended, and does not list those above it that are at work."""
     first = write("a", "b", "c", "d")
     with psycopg.connect(url) as late:
@@ -103,7 +107,7 @@ def test_who_is_numbered_above_all_that_have_ended_is_not_lost(url, write, drain
     assert sorted(sink.ids) == first + second
 
 
-def test_what_was_rolled_back_is_not_published(url, write, drain, sink) -> None:
+def test_what_was_rolled_back_is_not_published(url: str, write: Write, drain: Drain, sink: Any) -> None:
     with psycopg.connect(url) as connection:
         Outbox(connection).add("t", "k", "never")
         connection.rollback()
@@ -116,44 +120,42 @@ def test_what_was_rolled_back_is_not_published(url, write, drain, sink) -> None:
     assert [message.payload for message in sink] == [b'"before the savepoint"', b'"0"']
 
 
-def test_nothing_is_lost_to_gaps_in_the_sequence(url) -> None:
+def test_nothing_is_lost_to_gaps_in_the_sequence(url: str) -> None:
     """Eight writers at once, whose commits come in another order than their ids, while a relay is at work."""
     seen: list[int] = []
-    done = threading.Event()
 
     def work(number: int) -> list[int]:
         ids = []
         with psycopg.connect(url) as connection:
             for turn in range(100):
-                for step in range(5):
-                    ids.append(Outbox(connection).add("t", f"{number}", f"{turn}.{step}"))
-                connection.rollback() if turn % 10 == 9 else connection.commit()
+                some = [Outbox(connection).add("t", f"{number}", f"{turn}.{step}") for step in range(5)]
                 if turn % 10 == 9:
-                    del ids[-5:]
+                    connection.rollback()
+                else:
+                    connection.commit()
+                    ids += some
         return ids
 
     async def publish(batch: Sequence[Message]) -> None:
         seen.extend(message.id for message in batch)
 
-    async def relay() -> None:
+    async def write_while_it_runs() -> list[int]:
         relay = Relay(url, publish, workers=2, poll_s=0.001, pace=Pace(batch=50))
         running = asyncio.create_task(relay.run())
-        while not done.is_set():
-            await asyncio.sleep(0.01)
+        with ThreadPoolExecutor(8) as pool:
+            loop = asyncio.get_running_loop()
+            ids = await asyncio.gather(*(loop.run_in_executor(pool, work, number) for number in range(8)))
         relay.stop()
         await running
         await Relay(url, publish).drain()
+        return [one for some in ids for one in some]
 
-    with ThreadPoolExecutor(9) as pool:
-        relaying = pool.submit(asyncio.run, relay())
-        written = [id_ for ids in pool.map(work, range(8)) for id_ in ids]
-        done.set()
-        relaying.result()
+    written = asyncio.run(write_while_it_runs())
     assert len(written) == 8 * 90 * 5
     assert sorted(seen) == sorted(written)
 
 
-def test_an_old_transaction_does_not_hold_up_what_is_new(url, write, drain, sink) -> None:
+def test_an_old_transaction_does_not_hold_up_what_is_new(url: str, write: Write, drain: Drain, sink: Any) -> None:
     with psycopg.connect(url) as old, psycopg.connect(url) as busy:
         old.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
         old.execute("SELECT count(*) FROM premortem.outbox")
@@ -163,7 +165,7 @@ def test_an_old_transaction_does_not_hold_up_what_is_new(url, write, drain, sink
     assert sorted(sink.ids) == sorted(written)
 
 
-def test_several_relays_share_the_lanes_and_keep_the_order(url, write, in_order) -> None:
+def test_several_relays_share_the_lanes_and_keep_the_order(url: str, write: Write, in_order: InOrder) -> None:
     seen: list[tuple[str | None, int]] = []
     written = write(*[f"k{number % 50}" for number in range(3000)])
 
@@ -182,8 +184,9 @@ def test_several_relays_share_the_lanes_and_keep_the_order(url, write, in_order)
     assert in_order(seen)
 
 
-def test_run_goes_on_until_it_is_stopped_and_finishes_what_it_has_begun(url, write) -> None:
-    begun, seen = asyncio.Event(), []
+def test_run_goes_on_until_it_is_stopped_and_finishes_what_it_has_begun(url: str, write: Write) -> None:
+    begun = asyncio.Event()
+    seen: list[int] = []
 
     async def publish(batch: Sequence[Message]) -> None:
         begun.set()
@@ -207,7 +210,9 @@ def test_run_goes_on_until_it_is_stopped_and_finishes_what_it_has_begun(url, wri
     assert len(seen) == 2  # what was with the broker has been saved: nothing comes twice
 
 
-def test_a_slow_broker_slows_the_relay_and_does_not_fill_its_memory(connection, url) -> None:
+def test_a_slow_broker_slows_the_relay_and_does_not_fill_its_memory(
+    connection: psycopg.Connection[Any], url: str
+) -> None:
     with connection.transaction():
         Outbox(connection).add_many([("t", "k", "x") for _ in range(100)])
     ahead = []
@@ -224,7 +229,7 @@ def test_a_slow_broker_slows_the_relay_and_does_not_fill_its_memory(connection, 
     assert max(ahead) <= 10  # one batch at a time
 
 
-def test_a_broker_that_is_down_is_tried_again_and_nothing_is_given_up(write, drain, sink) -> None:
+def test_a_broker_that_is_down_is_tried_again_and_nothing_is_given_up(write: Write, drain: Drain, sink: Any) -> None:
     write("a", "b")
     failures = iter([ConnectionRefusedError("no"), TimeoutError("slow"), SinkDownError("still no")])
 
@@ -237,7 +242,7 @@ def test_a_broker_that_is_down_is_tried_again_and_nothing_is_given_up(write, dra
     assert len(sink) == 2
 
 
-def test_drain_gives_up_on_a_dead_broker_and_loses_nothing(write, drain, sink) -> None:
+def test_drain_gives_up_on_a_dead_broker_and_loses_nothing(write: Write, drain: Drain, sink: Any) -> None:
     write("a", "b")
 
     async def dead(_: Sequence[Message]) -> None:
@@ -248,7 +253,7 @@ def test_drain_gives_up_on_a_dead_broker_and_loses_nothing(write, drain, sink) -
     assert drain(sink) == 2
 
 
-def test_a_publisher_that_hangs_is_a_broker_that_is_down(write, drain, sink) -> None:
+def test_a_publisher_that_hangs_is_a_broker_that_is_down(write: Write, drain: Drain, sink: Any) -> None:
     write("a")
 
     async def hangs(_: Sequence[Message]) -> None:
@@ -259,7 +264,7 @@ def test_a_publisher_that_hangs_is_a_broker_that_is_down(write, drain, sink) -> 
     assert drain(sink) == 1
 
 
-def test_stop_ends_the_wait_for_a_dead_broker(url, write) -> None:
+def test_stop_ends_the_wait_for_a_dead_broker(url: str, write: Write) -> None:
     write("a")
     tried = asyncio.Event()
 
@@ -277,7 +282,9 @@ def test_stop_ends_the_wait_for_a_dead_broker(url, write) -> None:
     asyncio.run(stop_it())
 
 
-def test_what_is_published_is_kept_as_long_as_asked(write, drain, sink, connection) -> None:
+def test_what_is_published_is_kept_as_long_as_asked(
+    write: Write, drain: Drain, sink: Any, connection: psycopg.Connection[Any]
+) -> None:
     clock = ManualClock(datetime(2026, 11, 1, tzinfo=UTC))
     pace = Pace(retention_s=3600)
     for minutes in range(0, 100, 10):
@@ -293,7 +300,9 @@ def test_what_is_published_is_kept_as_long_as_asked(write, drain, sink, connecti
     assert kept(connection) == 1
 
 
-def test_progress_keeps_one_row_for_each_lane(write, drain, sink, connection) -> None:
+def test_progress_keeps_one_row_for_each_lane(
+    write: Write, drain: Drain, sink: Any, connection: psycopg.Connection[Any]
+) -> None:
     for _ in range(5):
         write("a", "b", "c")
         drain(sink, pace=Pace(batch=1))
@@ -301,7 +310,9 @@ def test_progress_keeps_one_row_for_each_lane(write, drain, sink, connection) ->
     assert row == (2 * 8,)
 
 
-def test_status_says_how_much_waits_and_for_how_long(url, write, drain, sink, connection) -> None:
+def test_status_says_how_much_waits_and_for_how_long(
+    url: str, write: Write, drain: Drain, sink: Any, connection: psycopg.Connection[Any]
+) -> None:
     assert (status(connection).depth, status(connection).oldest_s) == (0, 0.0)
     connection.rollback()
     write(*"aabbc", None)
@@ -318,11 +329,11 @@ def test_status_says_how_much_waits_and_for_how_long(url, write, drain, sink, co
     assert status(connection).depth == 1  # who commits late is waiting, too
 
 
-def test_status_in_the_middle_of_a_window(write, drain, connection) -> None:
+def test_status_in_the_middle_of_a_window(write: Write, drain: Drain, connection: psycopg.Connection[Any]) -> None:
     write(*["a"] * 6)
     count = 0
 
-    async def two_then_dead(batch: Sequence[Message]) -> None:
+    async def two_then_dead(_: Sequence[Message]) -> None:
         nonlocal count
         count += 1
         if count > 2:
@@ -336,7 +347,8 @@ def test_status_in_the_middle_of_a_window(write, drain, connection) -> None:
     assert status(connection).depth == 2
 
 
-def test_a_database_without_tables_or_without_life_is_named(postgres_url, url, drain, sink) -> None:
+@pytest.mark.usefixtures("url")
+def test_a_database_without_tables_or_without_life_is_named(postgres_url: str, drain: Drain, sink: Any) -> None:
     with pytest.raises(ConfigurationError, match="create_tables"):
         drain(sink, to=postgres_url)
     with pytest.raises(StoreDownError, match="outbox's database is down"):
@@ -345,7 +357,7 @@ def test_a_database_without_tables_or_without_life_is_named(postgres_url, url, d
         drain(sink, schema='x"; drop table')
 
 
-def test_any_schema_and_any_number_of_lanes(url, sink) -> None:
+def test_any_schema_and_any_number_of_lanes(url: str, sink: Any) -> None:
     with psycopg.connect(url) as connection:
         create_tables(connection, schema="other", lanes=1)
         create_tables(connection, schema="other", lanes=1)
@@ -356,14 +368,17 @@ def test_any_schema_and_any_number_of_lanes(url, sink) -> None:
     assert sink.ids == list(range(1, 21))
 
 
-def test_an_outbox_from_another_server_is_noticed_and_adopted(write, drain, sink, connection) -> None:
+def test_an_outbox_from_another_server_is_noticed_and_adopted(
+    write: Write, drain: Drain, sink: Any, connection: psycopg.Connection[Any]
+) -> None:
     write(*"aaa")
     drain(sink, pace=Pace(retention_s=3600))
     waiting = write(*"aab")
     with connection.transaction():  # as a restore leaves it: numbers that this server has not reached
         connection.execute("UPDATE premortem.outbox SET xid = (xid::text::bigint + 1000000)::text::xid8")
         connection.execute(
-            "UPDATE premortem.outbox_progress SET done = '1000900:1000900:', floor = 3 WHERE kind = 'published' AND floor > 0"
+            "UPDATE premortem.outbox_progress SET done = '1000900:1000900:', floor = 3 "
+            "WHERE kind = 'published' AND floor > 0"
         )
     with pytest.raises(MovedOutboxError, match="restored from another server"):
         drain(sink)
@@ -378,6 +393,6 @@ def test_an_outbox_from_another_server_is_noticed_and_adopted(write, drain, sink
     "wrong",
     [{"workers": 0}, {"poll_s": 0}, {"pace": Pace(batch=0)}, {"tries": Tries(attempts=0)}, {"answer_s": "5"}],
 )
-def test_wrong_settings_are_said_at_once(url, wrong, sink) -> None:
+def test_wrong_settings_are_said_at_once(url: str, wrong: Any, sink: Any) -> None:
     with pytest.raises(ConfigurationError):
         Relay(url, sink, **wrong)

@@ -1,0 +1,39 @@
+"""A relay in a process of its own, to be killed: publishes to the file that is named, one line a message.
+
+python relaying.py URL FILE [run|drain]
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import Sequence
+
+from premortem.durable.outbox import Message, Pace, Relay
+
+
+class ToFile:
+    """A broker that keeps what it is given, in order, whoever dies."""
+
+    def __init__(self, path: str) -> None:
+        self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+
+    async def __call__(self, batch: Sequence[Message]) -> None:
+        for message in batch:  # one at a time, so that a batch can be cut in two
+            os.write(self._file, f"{message.key} {message.id}\n".encode())
+            await asyncio.sleep(0)
+
+
+def drain(url: str, path: str, batch: int = 5) -> int:
+    """Publish what waits to the file."""
+    return asyncio.run(Relay(url, ToFile(path), pace=Pace(batch=batch)).drain())
+
+
+if __name__ == "__main__":
+    place, file, what = sys.argv[1:]
+    if what == "drain":
+        drain(place, file)
+    else:
+        relay = Relay(place, ToFile(file), poll_s=0.002, pace=Pace(batch=20, turn_s=0.05))
+        asyncio.run(relay.run())

@@ -1,0 +1,195 @@
+"""A relay that is killed, cut off or failed anywhere loses nothing, and first arrivals of a key stay in order."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from premortem.durable.errors import StoreDownError
+from premortem.durable.outbox import Outbox, Pace, Relay, status
+from premortem.faults import syscalls
+from premortem.faults.proxy import FaultProxy
+from premortem.faults.sweep.forks import every_crash
+from premortem.faults.sweep.here import sweep_wire
+
+Write = Callable[..., list[int]]
+Drain = Callable[..., int]
+InOrder = Callable[[Iterable[tuple[str | None, int]]], bool]
+Eventually = Callable[[Callable[[], bool]], None]
+
+PROGRAM = Path(__file__).with_name("relaying.py")
+
+
+def lines(path: Path) -> list[tuple[str | None, int]]:
+    """What the broker has; a line that was being written when its writer died has no end."""
+    text = path.read_text() if path.exists() else ""
+    pairs = [line.split() for line in text.splitlines()]
+    return [(key, int(number)) for key, number in pairs]
+
+
+def start_again(url: str) -> None:
+    """The outbox as it was made."""
+    with psycopg.connect(url) as connection:
+        connection.execute("TRUNCATE premortem.outbox, premortem.outbox_parked")
+
+
+def test_cut_at_every_message_of_the_protocol(
+    url: str, write: Write, in_order: InOrder, drain: Drain, sink: Any
+) -> None:
+    written: list[int] = []
+
+    def begin() -> None:
+        start_again(url)
+        sink.clear()
+        written[:] = write(*"abab")
+
+    def through_the_proxy(to: str) -> None:
+        drain(sink, to=to, pace=Pace(batch=2), answer_s=5.0)
+
+    struck = 0
+    for cut in sweep_wire(through_the_proxy, url, before=begin):
+        struck += 1
+        assert cut.error is None or isinstance(cut.error, StoreDownError), (cut, cut.error)
+        drain(sink)
+        assert sorted(set(sink.ids)) == written, cut
+        assert in_order((message.key, message.id) for message in sink), cut
+        with psycopg.connect(url) as connection:
+            assert status(connection).depth == 0
+    assert struck > 100
+
+
+@pytest.mark.parametrize("effect", ["kill", "sever", "ECONNRESET"])
+def test_failed_at_every_system_call_of_its_sockets(
+    url: str, write: Write, in_order: InOrder, drain: Drain, sink: Any, tmp_path: Path, effect: str
+) -> None:
+    if why_not := syscalls.why_not():
+        pytest.skip(f"system calls: {why_not}")
+    sys.path.insert(0, str(PROGRAM.parent))
+    try:
+        from relaying import drain as drain_to_file  # type: ignore[import-not-found]  # noqa: PLC0415 - of these tests
+    finally:
+        sys.path.remove(str(PROGRAM.parent))
+    path = tmp_path / "broker"
+    start_again(url)
+    written = write(*"abab")
+    struck = 0
+    crashes = every_crash(drain_to_file, url, str(path), 2, folder=tmp_path, effects=(effect,), watch=("socket",))
+    for crash in crashes:
+        struck += 1
+        published = lines(path)
+        sink.clear()
+        drain(sink)
+        seen = [*published, *((message.key, message.id) for message in sink)]
+        assert sorted({number for _, number in seen}) == written, crash
+        assert in_order(seen), crash
+        written = write(*"abab")
+    assert struck > 20
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_killed_at_random_while_writers_and_other_relays_are_at_work(
+    url: str, in_order: InOrder, drain: Drain, sink: Any, tmp_path: Path, seed: int
+) -> None:
+    chance = random.Random(seed)
+    path = tmp_path / "broker"
+    done = threading.Event()
+    written: list[int] = []
+
+    def work() -> None:
+        with psycopg.connect(url) as connection:
+            number = 0
+            while not done.is_set():
+                written.extend(Outbox(connection).add_many([("t", f"k{number % 7}", "x") for _ in range(3)]))
+                connection.commit()
+                number += 1
+
+    def relay() -> subprocess.Popen[bytes]:
+        return subprocess.Popen([sys.executable, str(PROGRAM), url, str(path), "run"])
+
+    relays = [relay(), relay()]
+    writer = threading.Thread(target=work)
+    writer.start()
+    try:
+        for _ in range(8):
+            seen = path.stat().st_size if path.exists() else 0
+            deadline = time.monotonic() + 20
+            while (path.stat().st_size if path.exists() else 0) == seen and time.monotonic() < deadline:
+                time.sleep(0.005)
+            time.sleep(chance.uniform(0, 0.1))
+            victim = chance.randrange(2)
+            relays[victim].kill()
+            relays[victim].wait()
+            relays[victim] = relay()
+    finally:
+        done.set()
+        writer.join()
+        for one in relays:
+            one.kill()
+            one.wait()
+    drain(sink)
+    seen_by_all = [*lines(path), *((message.key, message.id) for message in sink)]
+    assert sorted({number for _, number in seen_by_all}) == written, f"seed {seed}"
+    assert in_order(seen_by_all), f"seed {seed}"
+
+
+def test_it_comes_back_when_the_database_does(
+    url: str, write: Write, through: Callable[[int], str], sink: Any, eventually: Eventually
+) -> None:
+    parts = psycopg.conninfo.conninfo_to_dict(url)
+    with FaultProxy((str(parts["host"]), int(str(parts["port"])))) as proxy:
+        relay = Relay(through(proxy.port), sink, poll_s=0.01, answer_s=2.0)
+        loop = asyncio.new_event_loop()
+        running = threading.Thread(target=lambda: loop.run_until_complete(relay.run()))
+        running.start()
+        try:
+            first = write("a")
+            eventually(lambda: sink.ids == first)
+            with proxy.down() as down:
+                second = write("a")
+                eventually(lambda: down.hit)
+            eventually(lambda: sink.ids == first + second)
+            with proxy.black_hole() as hole:  # not even an end is heard
+                third = write("a")
+                eventually(lambda: hole.hit)
+                eventually(lambda: len(proxy.connections()) > 1 or hole.hit)
+            eventually(lambda: sorted(set(sink.ids)) == first + second + third)
+        finally:
+            loop.call_soon_threadsafe(relay.stop)
+            running.join(60)
+            loop.close()
+        assert not running.is_alive()
+
+
+def test_a_relay_that_hangs_at_the_broker_keeps_its_lane_and_one_that_is_gone_does_not(
+    url: str, write: Write, sink: Any
+) -> None:
+    write("a")
+    held = asyncio.Event()
+
+    async def hangs(_: object) -> None:
+        held.set()
+        await asyncio.sleep(3600)
+
+    async def both() -> None:
+        first = asyncio.create_task(Relay(url, hangs).run())
+        await held.wait()
+        assert await Relay(url, sink).drain() == 0
+        first.cancel()
+        await asyncio.wait([first])
+        for _ in range(1000):  # the server notices the end of the connection in its own time
+            if await Relay(url, sink).drain():
+                break
+            await asyncio.sleep(0.01)
+
+    asyncio.run(both())
+    assert len(sink) == 1
