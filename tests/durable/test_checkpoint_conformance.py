@@ -55,7 +55,7 @@ def test_nothing_then_what_was_saved_and_by_whom(place: Any, heard: list[Event])
     assert Checkpoint(place.store(), "job", schema=2).load() == first
     assert first.saved_at.utcoffset() == timedelta(0)
     assert Checkpoint(place.store(), "another job").load() is None
-    assert names(heard) == ["checkpoint.saved"]
+    assert names(heard) == ["checkpoint.nothing_saved", "checkpoint.saved", "checkpoint.nothing_saved"]
 
 
 def test_so_many_versions_are_kept(place: Any) -> None:

@@ -80,7 +80,9 @@ class Checkpoint:
         self._claim: Claim | None = None
         self._lock = threading.RLock()
         self._pending: Saved | None = None
-        self._newest = self._missed = 0
+        self._missed = 0
+        self._newest = 0  # the newest version that was seen, and the newest that the store has promised to keep
+        self._promised = 0
 
     def __repr__(self) -> str:
         return f"Checkpoint({self.store!r}, {self.name!r})"
@@ -104,6 +106,7 @@ class Checkpoint:
             found = rules.picked(head, kept.documents, self.name)
             self._tell_flaws(found)
             if found.document is None:
+                emit("checkpoint.nothing_saved", checkpoint=self.name)
                 return None
             saved = saved_from(found.document, self._schema, self._migrations)
             # Whoever has seen that the newest one is damaged has seen it, and may save after it.
@@ -111,6 +114,7 @@ class Checkpoint:
                 [*(digest(raw) for _, raw in kept.documents), *([head.mark] if head else []), found.mark]
             )
             self._newest = max(version for version, _ in kept.documents)
+            self._promised = head.version if head else 0
             return saved
 
     def save(self, value: Json, *, fence: int | None = None) -> Saved:
@@ -171,7 +175,7 @@ class Checkpoint:
             self.store.forget(self.name)
             self._known.clear()
             self._claim = self._pending = None
-            self._newest = self._missed = 0
+            self._newest = self._promised = self._missed = 0
 
     def _save(self, value: Json, fence: int | None) -> Saved:
         written: list[Document] = []
@@ -190,12 +194,14 @@ class Checkpoint:
             return Change(after, document.version, raw, document.version - self._keep)
 
         self._heads.change(decide)
+        if not self.store.transactional:  # what the caller may still roll back is no promise
+            self._newest = self._promised = written[0].version
         return saved_from(written[0], self._schema, self._migrations)
 
     def _compare(self, head: Head) -> None:
-        """Say so where the store has lost what it had promised to keep. Another's transaction may be rolled back."""
-        if not self.store.transactional and head.version < self._newest:
-            tell("checkpoint.store_went_back", checkpoint=self.name, version=head.version, was=self._newest)
+        """Say so where the store has lost what it had promised to keep."""
+        if head.version < self._promised:
+            tell("checkpoint.store_went_back", checkpoint=self.name, version=head.version, was=self._promised)
 
     def _go_on(self, value: Json, fence: int | None, error: StoreDownError) -> Saved:
         """Keep it in memory; aloud the first time, and no further than `most_missed`."""

@@ -63,14 +63,11 @@ class FileStore:
     def forget(self, name: str) -> None:
         """As `CheckpointStore.forget`."""
         folder = self._home(name)
-        with self._told():
-            if not folder.exists():
-                return
-            with self._locked(folder):
-                for version in _versions(folder):
-                    (folder / _file(version)).unlink()
-                (folder / "head").unlink(missing_ok=True)
-                sync_folder(folder)
+        with self._told(), self._locked(folder):
+            for version in _versions(folder):
+                (folder / _file(version)).unlink()
+            (folder / "head").unlink(missing_ok=True)
+            sync_folder(folder)
 
     def close(self) -> None:
         """As `CheckpointStore.close`: nothing stays open."""
@@ -101,9 +98,7 @@ class FileStore:
 
     @contextmanager
     def _locked(self, folder: Path) -> Iterator[None]:
-        if not folder.exists():
-            folder.mkdir(parents=True, exist_ok=True)
-            sync_folder(folder.parent)
+        _make(folder)
         file = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         try:
             if not lock(file, self._wait_s):
@@ -120,6 +115,18 @@ class FileStore:
             yield
         except OSError as error:
             raise StoreDownError(f"the folder {self.folder}", str(error)) from error
+
+
+def _make(folder: Path) -> None:
+    """Have `folder` for good, and every folder above it."""
+    try:
+        folder.mkdir()
+    except FileExistsError:
+        return
+    except FileNotFoundError:
+        _make(folder.parent)
+        folder.mkdir(exist_ok=True)
+    sync_folder(folder.parent)
 
 
 def _file(version: int) -> str:

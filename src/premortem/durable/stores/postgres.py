@@ -42,6 +42,7 @@ SELECT set_config('lock_timeout', {limit}, true);
 SELECT head, clock_timestamp() FROM {schema}.checkpoint_head WHERE name = {name} FOR UPDATE;
 SELECT set_config('lock_timeout', current_setting('premortem.lock_timeout'), true)
 """
+_THERE = "SELECT to_regclass(%s)"
 _NOW = "SELECT clock_timestamp()"
 _READ = """
 SELECT 0::bigint, head, clock_timestamp() FROM {schema}.checkpoint_head WHERE name = %(name)s
@@ -196,7 +197,9 @@ class PostgresStore:
             )  # fmt: skip
             try:
                 with self._bounded(connection), connection.transaction():
-                    create_tables(connection, schema=self._schema)
+                    there = _cursor(connection).execute(_THERE, (f"{self._schema}.checkpoint",)).fetchone()
+                    if there is None or there[0] is None:  # whoever may only write need not be allowed to make tables
+                        create_tables(connection, schema=self._schema)
             except BaseException:
                 connection.close()
                 raise
