@@ -1,0 +1,1 @@
+"""What a pipeline loses, doubles or hides when it is interrupted."""
