@@ -105,6 +105,7 @@ class JsonLog:
         """Write one line. `kind`: the text by which repeats are known, where `event` already has values in it."""
         try:
             line = None
+            event = str(event)  # whoever logs an object means its text
             if self._goes(level, event if kind is None else kind, logger):
                 line = self.line(level, event, fields, logger=logger)
             if line is not None:
@@ -155,7 +156,7 @@ class JsonLog:
             self._tell()
 
     def flush_at_exit(self) -> None:
-        """In a process of `multiprocessing`, which ends without the interpreter's farewell: flush there, too."""
+        """Flush at the end of a process of `multiprocessing`, too, which ends without the interpreter's farewell."""
         from multiprocessing.util import Finalize  # noqa: PLC0415 - where this is called it is loaded
 
         Finalize(self, self.flush, exitpriority=0)

@@ -42,7 +42,8 @@ def rendered(
     tight = replace(_TIGHT, items=max(_TIGHT.items, len(head) + 1))
     for some, characters in ((whole, 256), (whole, 64), (head, 256), (head, _STAMP)):
         cut = {**some, "cut_from_bytes": length} if some is head else {**head, "cut_from_bytes": length, **some}
-        line = _written(cut, replace(tight, characters=characters), redaction)
+        depth = 1 if some is head else tight.depth
+        line = _written(cut, replace(tight, characters=characters, depth=depth), redaction)
         if len(line) <= most_bytes:
             break
     return Rendered(line, True)

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from urllib.parse import quote, quote_plus
 
 from premortem.errors import ConfigurationError
-from premortem.observe.logging.shapes import SHAPES, hide_pairs, hide_urls
+from premortem.observe.logging.shapes import hide_pairs, hide_tokens, hide_urls
 
 HIDDEN = "[redacted]"
 LONGEST_SECRET = 8192
@@ -51,6 +51,7 @@ class Redaction:
             raise ConfigurationError("Redaction.names: one has neither letter nor digit, and would be part of any name")
         self._public = frozenset(_plain(name) for name in _several("public", public))
         self._known: dict[str, bool] = {}
+        self._keys: dict[str, str] = {}
         known = set(_several("secrets", secrets))
         if not all(_SHORTEST_SECRET <= len(secret) <= LONGEST_SECRET for secret in known):
             raise ConfigurationError(
@@ -89,7 +90,16 @@ class Redaction:
             text = hide_urls(text, HIDDEN)
         if "=" in text or ":" in text:
             text = hide_pairs(text, HIDDEN)
-        return SHAPES.sub(HIDDEN, text)
+        return hide_tokens(text, HIDDEN)
+
+    def key(self, name: str) -> str:
+        """A key's own name, as `text`; names come again and again, so they are remembered."""
+        if (known := self._keys.get(name)) is not None:
+            return known
+        if len(self._keys) >= _MOST_NAMES:
+            self._keys.clear()
+        self._keys[name] = answer = self.text(name)
+        return answer
 
     def _sounds_secret(self, name: str) -> bool:
         whole = _plain(name)

@@ -48,6 +48,7 @@ def configure(  # noqa: PLR0913 - by keyword only, each with a default
     root.setLevel(min(number, before or number))
     log.on_close(lambda: root.setLevel(before))
     log.on_close(lambda: root.removeHandler(handler))
+    log.flush_at_exit()
     util.register_after_fork(log, JsonLog.flush_at_exit)
     if importlib.util.find_spec("structlog") is not None:
         from premortem.observe.logging import structured  # noqa: PLC0415 - 40 ms, and only where it is installed

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import re
 
-SHAPES = re.compile(
+_SHORTEST = 9
+_SHAPES = re.compile(
     r"eyJ[\w-]{4,}\.[\w-]+(?:\.[\w-]*)*"  # a JSON web token
     r"|\b(?:AKIA|ASIA|ABIA|ACCA)[A-Z0-9]{16}\b"  # AWS
     r"|\b(?:gh[pousr]_[A-Za-z0-9]{16,}|github_pat_\w{16,}|glpat-[\w-]{16,})"
@@ -17,6 +18,12 @@ SHAPES = re.compile(
     r"|\b(?:pypi|npm|dop_v1|hf|shpat|SG)[-_.][\w.-]{16,}"
     r"|\bdapi[0-9a-f]{32}\b"  # Databricks
     r"|-----BEGIN [A-Z ]{0,40}PRIVATE KEY-----[\s\S]*?(?:-----END [A-Z ]{0,40}PRIVATE KEY-----|\Z)"
+)
+# One of these is in every token; looking for them is ten times as quick as looking for the shapes.
+_MARKS = (
+    *("eyJ", "AKIA", "ASIA", "ABIA", "ACCA", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_", "glpat-"),
+    *("xox", "xapp-", "_live_", "_test_", "sk-", "AIza", "ya29.", "pypi", "npm", "dop_v1", "hf", "shpat", "SG", "dapi"),
+    "PRIVATE KEY",
 )
 _RUN = re.compile(r'[^\s"<>]+')
 _NAME = (
@@ -34,6 +41,15 @@ _HEADER = re.compile(
 )
 _BEARER = re.compile(r"(\bbearer\s{1,4})\S{6,}", re.IGNORECASE)
 _BASIC = re.compile(r"(\b[Bb]asic\s{1,4})(?=[a-z]{0,40}[A-Z0-9+/=])[\w+/=-]{8,}")
+
+
+def hide_tokens(text: str, hidden: str) -> str:
+    """Without the tokens that are known by their shape."""
+    if len(text) >= _SHORTEST:
+        for mark in _MARKS:
+            if mark in text:
+                return _SHAPES.sub(hidden, text)
+    return text
 
 
 def hide_urls(text: str, hidden: str) -> str:

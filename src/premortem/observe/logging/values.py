@@ -27,6 +27,7 @@ Plain: TypeAlias = "bool | int | float | str | list[Plain] | dict[str, Plain] | 
 _SIXTY_FOUR = 64
 _TOO_MANY_BITS = 4096
 _PAIR = 2
+_SHORT_NAME = 64
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -105,7 +106,7 @@ class _Walk:
         for key, item in itertools.islice(value.items(), self._bounds.items):
             name = self._key(key)
             hidden = item is not None and not isinstance(item, bool) and self._redaction.hides(name)
-            found[_unused(self._text(name), found)] = HIDDEN if hidden else self._next(item, depth)
+            found[_unused(self._named(name), found)] = HIDDEN if hidden else self._next(item, depth)
         if (left_out := len(value) - self._bounds.items) > 0:
             found[_unused("…", found)] = f"{left_out} more"
         return found
@@ -165,6 +166,9 @@ class _Walk:
         if type(key) is str:
             return key
         return str(self.of(key, self._bounds.depth))
+
+    def _named(self, name: str) -> str:
+        return _sound(self._redaction.key(name)) if len(name) <= _SHORT_NAME else self._text(name)
 
     def _integer(self, number: int) -> Plain:
         if number.bit_length() < _SIXTY_FOUR:
