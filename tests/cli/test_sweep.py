@@ -109,12 +109,26 @@ def test_what_proves_nothing_is_three(arguments: list[str], said: str, capsys: p
         ([*BASE, "--wire", "NO_SUCH_VARIABLE", *COMMAND], "the variable is not set"),
         ([*BASE, "--folder", "nowhere", *COMMAND], "is no folder"),
         ([*BASE, "--effects", "raise Nothing", *COMMAND], "is no exception"),
-        ([*BASE, "--effects", "dance", *COMMAND], "suits nothing that is watched"),
+        ([*BASE, "--effects", "dance", *COMMAND], "is known to nothing that is watched"),
+        ([*BASE, "--effects", "raise OSError,dance", *COMMAND], "--effects dance: is known to nothing"),
+        ([*BASE, "--at", "call:bank:pay#1=dance", *COMMAND], "has to raise, delay or return"),
+        ([*BASE, "--junit", "nowhere/sweep.xml", *COMMAND], "nowhere/sweep.xml: cannot be written"),
+        ([*BASE, "--html", ".", *COMMAND], ".: cannot be written"),
     ],
 )
 def test_usage_is_two(arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(arguments) == 2
     assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["os", "os:nothing", "nowhere:pay"])
+def test_a_callable_that_is_not_there_is_said_without_a_traceback(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["sweep", "--check", "true", "--call", name, *COMMAND]) == 3
+    out = " ".join(capsys.readouterr().out.split())
+    assert f"premortem: {name!r}: " in out
+    assert "Traceback" not in out
 
 
 def test_a_budget_says_what_it_left_out(capsys: pytest.CaptureFixture[str]) -> None:

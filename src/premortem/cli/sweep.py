@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import signal
 import sys
@@ -121,6 +122,8 @@ def command(  # noqa: PLR0913 - one parameter an option
         then=then,
         allow_hang=allow_hang,
     )
+    for file in filter(None, (junit, html)):
+        _check_writable(file)
     found = sweep_now(plan, quiet=quiet or as_json)
     page = html or SWEEPS / found.id / "report.html"
     page.write_text(sweep_html.render(found), encoding="utf-8")
@@ -166,6 +169,12 @@ def _split(option: str, text: str) -> tuple[str, ...]:
         return tuple(shlex.split(text))
     except ValueError as error:
         raise ConfigurationError(f"{option} {text!r}: cannot be split into words ({error}); mind the quotes") from error
+
+
+def _check_writable(file: Path) -> None:
+    """Now, and not after all the trials. ConfigurationError where nothing can be written there."""
+    if file.is_dir() or not os.access(file if file.exists() else file.parent, os.W_OK):
+        raise ConfigurationError(f"{file}: cannot be written; name a file in a folder that is there and yours")
 
 
 def _list(text: str) -> tuple[str, ...]:

@@ -17,10 +17,11 @@ from premortem.faults.sweep.engine import arguments
 from premortem.faults.sweep.judging import difference, outcome_of
 from premortem.faults.sweep.order import ordered, within
 from premortem.faults.sweep.plan import Plan
+from premortem.faults.sweep.sense import check_effect
 from premortem.faults.sweep.source import Ended, Sighting
 from premortem.faults.sweep.wires import Wire
 from premortem.model.codec import decode, encode
-from premortem.model.recipe import Recipe
+from premortem.model.recipe import Recipe, World
 from premortem.model.sweep import Clean, Outcome, Point, Sweep, Trial
 
 NAMES = ("BEGIN", "INSERT", "SELECT", "COMMIT")
@@ -212,6 +213,11 @@ def test_the_arguments_are_those_of_the_command_line() -> None:
         ({"restart": False, "compound": True}, "--compound"),
         ({"at": "postgres:COMMIT#1"}, "give --wire VARIABLE"),
         ({"at": "nonsense"}, "has to have the form"),
+        ({"at": "syscall:fsnc#1=EIO"}, "did you mean fsync?"),
+        ({"at": "syscall:fsync#1:after=EIO"}, "strikes before the call"),
+        ({"at": "syscall:fsync#1", "then": "syscall:write#1=EOI", "restart": True}, "did you mean EIO?"),
+        ({"effects": ("kill", "EOI")}, "--effects EOI: is known to nothing that is watched .*did you mean EIO?"),
+        ({"effects": ("kill", "html")}, "--effects html"),
     ],
 )
 def test_a_plan_that_makes_no_sense_is_refused(change: dict[str, object], said: str) -> None:
@@ -235,7 +241,25 @@ def test_a_wire_is_the_same_url_through_the_proxy(url: str, address: tuple[str, 
     assert wire.through(9) == through
 
 
-@pytest.mark.parametrize("url", ["", "amqp://127.0.0.1", "postgresql:///shop?host=/run/postgresql"])
+@pytest.mark.parametrize(
+    ("world", "effects"),
+    [
+        ("syscall", "kill,kill all,EIO,EDQUOT,ECONNRESET,short,drop,sever,delay 0.5"),
+        ("call", "raise TimeoutError,raise psycopg.OperationalError,delay 1,return None"),
+        ("postgres", "cut,close,delay 0.5,delay 0.1..0.3,error 40001,error 53300 too many"),
+        ("redis", "cut,close,delay 1,error OOM no memory,nil"),
+        ("http", "cut,close,delay 1,status 503,status 503 Retry-After: 2; body: x,html,header X-Shop: closed"),
+        ("http", "truncate,truncate 10,content-type text/csv,encoding gzip,drip 10/0.5,rename order_id id"),
+    ],
+)
+def test_every_effect_that_the_pages_name_is_known(world: World, effects: str) -> None:
+    for effect in effects.split(","):
+        check_effect(effect, ["syscall", world])  # one world is enough
+
+
+@pytest.mark.parametrize(
+    "url", ["", "http://127.0.0.1:99999/", "amqp://127.0.0.1", "postgresql:///shop?host=/run/postgresql"]
+)
 def test_a_wire_that_cannot_be_says_so(url: str) -> None:
     with pytest.raises(ConfigurationError, match="URL"):
         Wire.parse("URL", {"URL": url}).address  # noqa: B018 - the property raises

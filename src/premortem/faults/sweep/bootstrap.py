@@ -29,7 +29,8 @@ def main() -> None:
     mode = sys.argv[0]
     sys.path[0] = "" if mode == "-c" else str(Path.cwd()) if mode == "-m" else str(Path(mode).resolve().parent)
     sys.path.append(here)
-    from premortem.faults.sweep import calls  # noqa: PLC0415 - only now can it be found
+    from premortem.errors import PremortemError  # noqa: PLC0415 - only now can it be found
+    from premortem.faults.sweep import calls  # noqa: PLC0415 - same
     from premortem.model.recipe import Recipe  # noqa: PLC0415 - same
 
     sys.path.remove(here)
@@ -39,10 +40,13 @@ def main() -> None:
         os.write(report, json.dumps(line).encode() + b"\n")
 
     with ExitStack() as stack:
-        if told["recipe"]:
-            stack.enter_context(calls.struck_at(Recipe.parse(told["recipe"]), tell=lambda hit: write(struck=hit)))
-        else:
-            stack.enter_context(calls.counted(tuple(told["names"]), lambda name, nth: write(name=name, nth=nth)))
+        try:
+            if told["recipe"]:
+                stack.enter_context(calls.struck_at(Recipe.parse(told["recipe"]), tell=lambda hit: write(struck=hit)))
+            else:
+                stack.enter_context(calls.counted(tuple(told["names"]), lambda name, nth: write(name=name, nth=nth)))
+        except PremortemError as error:  # not the program's: a traceback of ours would hide what is to be said
+            sys.exit(f"premortem: {error}")
         _be(mode)
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import get_args
 
 from premortem.errors import ConfigurationError
+from premortem.faults.sweep.sense import check_effect, check_recipe
 from premortem.faults.sweep.wires import Wire
 from premortem.model.recipe import Recipe, World
 
@@ -61,6 +62,9 @@ class Plan:
                 )
         for recipe in filter(None, (self.at, self.then)):
             self._check_world(Recipe.parse(recipe))
+            check_recipe(Recipe.parse(recipe))
+        for effect in self.effects:
+            check_effect(effect, self.worlds)
 
     def _rules(self) -> Iterator[tuple[bool, str]]:
         """What must not be, and what is said then."""

@@ -33,7 +33,14 @@ class Wire:
             raise ConfigurationError(
                 f"--wire {text}: the variable is not set; set it to the URL of a server on loopback"
             )
-        return cls(text, protocol_of(url), url)
+        wire = cls(text, protocol_of(url), url)
+        try:
+            wire.address  # noqa: B018 - it is asked for what is wrong with it
+        except ValueError as error:
+            raise ConfigurationError(
+                f"--wire {text}: its URL names no port ({error}); write one up to 65535"
+            ) from error
+        return wire
 
     @property
     def address(self) -> tuple[str, int]:

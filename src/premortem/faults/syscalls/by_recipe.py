@@ -29,6 +29,7 @@ _WORDS: dict[str, Decision] = {
     "sever": Sever(),
 }
 _ERRNOS = {name: number for number, name in errno.errorcode.items()}
+_USUAL = ("EIO", "ENOSPC", "EDQUOT", "EROFS", "EINTR", "EAGAIN", "EMFILE", "ENOMEM", "EPIPE", "ECONNRESET", "ETIMEDOUT")
 # These say "not now", and leave the connection as it is; any other errno says that it is gone.
 _PASSING = frozenset({"EINTR", "EAGAIN", "EWOULDBLOCK", "ENOBUFS", "ENOMEM", "EMFILE", "ENFILE", "EINPROGRESS"})
 
@@ -87,7 +88,9 @@ def _decision(recipe: Recipe) -> Decision:
         if 0 < pause < math.inf:
             return Pause(pause)
         raise ConfigurationError(f"{recipe}: {seconds!r} has to be seconds, above 0; write delay 0.5")
-    near = difflib.get_close_matches(effect, [*_ERRNOS, *_WORDS, "delay 0.5"], 1)
+    near = difflib.get_close_matches(effect, [*_USUAL, *_WORDS, "delay 0.5"], 1) or difflib.get_close_matches(
+        effect, _ERRNOS, 1
+    )
     raise ConfigurationError(
         f"{recipe}: {effect!r} is no effect; it has to be the name of an errno, kill, kill all, short, drop, sever or"
         f" delay 0.5" + (f"; did you mean {near[0]}?" if near else "")
