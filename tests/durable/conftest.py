@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,6 +21,8 @@ from premortem.durable.stores.sqlite import create_tables as create_sqlite_table
 from premortem.durable.stores.valkey import ValkeyStore
 from premortem.events import Event, listening
 from premortem.experiment.postgres import Database
+from premortem.faults import power_loss, syscalls
+from premortem.faults.strike import lifted
 from premortem.servers.pool import Servers
 
 Eventually = Callable[[Callable[[], bool]], None]
@@ -41,6 +45,40 @@ def eventually() -> Eventually:
             time.sleep(0.005)
 
     return wait
+
+
+@dataclass(frozen=True)
+class Loss:
+    """The folder is as a power failure may leave it; `said`: what was promised by then."""
+
+    name: str
+    said: tuple[str, ...]
+
+
+Losses = Callable[[Callable[[], object]], Iterator[Loss]]
+
+
+@pytest.fixture
+def losses(tmp_path: Path) -> Losses:
+    """Every power failure in `tmp_path`, at every moment, with what had been promised until then.
+
+    A folder `said-*` that the function makes is a promise: kept by the system call itself, whatever the disk kept.
+    """
+
+    def lose(function: Callable[[], object]) -> Iterator[Loss]:
+        before = power_loss.snapshot(tmp_path)
+        ran = syscalls.run(function, watch=("file",), record_data=True, folder=tmp_path)
+        assert ran.status == 0, ran.output
+        promises = [(one.index, Path(one.target).name) for one in ran.operations if one.call == "mkdir"]
+        for state in power_loss.disk_states(ran.operations, before, repeated=True):
+            for path in tmp_path.iterdir():
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+            state.write_to(tmp_path)
+            lifted("power loss", state.name)
+            said = tuple(name[5:] for at, name in promises if name.startswith("said-") and at <= state.after)
+            yield Loss(state.name, said)
+
+    return lose
 
 
 class Place(Protocol):

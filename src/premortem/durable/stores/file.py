@@ -56,7 +56,10 @@ class FileStore:
         """As `CheckpointStore.change`."""
         folder = self._home(name)
         with self._told(), self._locked(folder):
-            change = decide(_content(folder / "head"), datetime.now(UTC))
+            head = _content(folder / "head")
+            if head is None:  # whoever has made the folder may not have come to syncing it
+                sync_folder(folder.parent)
+            change = decide(head, datetime.now(UTC))
             if change is not None:
                 self._write(folder, change)
 
