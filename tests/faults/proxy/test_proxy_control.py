@@ -21,7 +21,7 @@ from typing import Any
 
 import pytest
 
-from premortem.errors import FaultError
+from premortem.errors import ConfigurationError, FaultError
 from premortem.faults.proxy import FaultProxy, ProxyHost, host
 
 Connect = Callable[[FaultProxy], Any]
@@ -237,6 +237,15 @@ def test_who_asks_for_what_is_closed_hears_so_and_the_others_live_on(
             proxy_host.ask("connections", port=closed.port)
         assert late.strikes == ()
         assert connect(other).echoes()
+
+
+@pytest.mark.parametrize("port", [-1, 65536])
+def test_a_port_that_is_none_is_refused_and_the_others_live_on(
+    port: int, echo_proxy: FaultProxy, proxy_host: ProxyHost, connect: Connect
+) -> None:
+    with pytest.raises(ConfigurationError, match=f"port={port}: has to be from 0"):
+        proxy_host.open(echo_proxy.upstream, port=port)
+    assert connect(echo_proxy).echoes()
 
 
 def test_a_fault_that_is_out_is_not_changed(echo_proxy: FaultProxy, connect: Connect, eventually: Eventually) -> None:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 ANSWER_S = 10.0
 _GOODBYE_S = 5.0
+_LAST_PORT = 65535
 _START = "import sys; sys.path.insert(0, sys.argv[1]); from premortem.faults.proxy.process import main; "
 _CALL = "main(int(sys.argv[2]), int(sys.argv[3]))"
 _hosts: weakref.WeakSet[ProxyHost] = weakref.WeakSet()
@@ -73,6 +74,8 @@ class ProxyHost:
 
     def opened(self, proxy: FaultProxy, upstream: tuple[str, int], port: int, seed: int) -> int:
         """For a proxy that begins: the port at which it listens from now on."""
+        if not 0 <= port <= _LAST_PORT:
+            raise ConfigurationError(f"port={port}: has to be from 0 (any that is free) to {_LAST_PORT}")
         address = check_target(upstream[0], upstream[1], self._allow)
         number = self.ask("open", host=address, upstream_port=upstream[1], port=port, seed=seed)
         with self._lock:
