@@ -35,4 +35,4 @@ def check_letter(key: str, why: str, attempts: object) -> None:
 
 def _text(what: str, value: object, most: int) -> None:
     if not isinstance(value, str) or not 0 < len(value) <= most or not value.isprintable():
-        raise ConfigurationError(f"{what} {value!s:.60!r}: has to be 1 to {most} printable characters")
+        raise ConfigurationError(f"{what} {value!r:.60}: has to be 1 to {most} printable characters")

@@ -116,7 +116,7 @@ class DeadLetters:
         return {tally.why: tally.letters for tally in sorted(tallies, key=lambda tally: (-tally.letters, tally.why))}
 
     def letters(self, state: State = "dead", why: str | None = None) -> Iterator[DeadLetter]:
-        """The letters in that state (and for that reason), as they came, the oldest first; DamagedError for a bad one."""
+        """The letters in that state (and for that reason), the oldest first; DamagedError for one that is none."""
         for row in self._rows(state, why, self.store.newest(self.name)):
             yield rules.letter_from(row.document, self._where(row.key))
 

@@ -124,7 +124,7 @@ class Idempotency:
     async def run_async(
         self, key: str, payload: P, function: Callable[[P], Awaitable[R]], *, wait_s: float | None = None
     ) -> R:
-        """As `run`, for a coroutine function. The store is asked in a thread; in the caller's connection, right here."""
+        """As `run`, for a coroutine function. The store is asked in a thread, the caller's connection is not."""
         return (await self.outcome_async(key, payload, function, wait_s=wait_s)).value
 
     async def outcome_async(

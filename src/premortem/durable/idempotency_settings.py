@@ -38,6 +38,6 @@ def check_key(key: object) -> None:
     """ConfigurationError for what can be no key."""
     if not isinstance(key, str) or not 0 < len(key) <= MOST_KEY or not key.isprintable():
         raise ConfigurationError(
-            f"idempotency key {key!s:.60!r}: has to be a text of 1 to {MOST_KEY} printable characters, from whoever "
+            f"idempotency key {key!r:.60}: has to be a text of 1 to {MOST_KEY} printable characters, from whoever "
             "wants the thing done"
         )
