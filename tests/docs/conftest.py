@@ -8,8 +8,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -139,23 +138,11 @@ def _anchors(text: str) -> set[str]:
     }
 
 
-@contextmanager
-def _in_a_folder() -> Iterator[Pages]:
+@pytest.fixture
+def pages() -> Iterator[Pages]:
+    """A folder for a page to do its work in, with the delivery in it that the pages speak of."""
     path = Path(tempfile.mkdtemp(prefix="premortem-docs-"))
     path.chmod(0o755)  # as root, the embedded server runs as somebody else and has to get to its data
     write_sample(path / "invoices.csv", rows=60, seed=1)
     yield Pages(path)
     shutil.rmtree(path)
-
-
-@pytest.fixture
-def pages() -> Iterator[Pages]:
-    """A folder for a page to do its work in, with the delivery in it that the pages speak of."""
-    with _in_a_folder() as pages:
-        yield pages
-
-
-@pytest.fixture(scope="session")
-def opened() -> Callable[[], AbstractContextManager[Pages]]:
-    """The same, for a module that looks at what one page has done from several sides."""
-    return _in_a_folder

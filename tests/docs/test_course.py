@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
 
 FOLDER = Path(__file__).parents[2] / "docs" / "course"
 CHAPTERS = sorted(page.stem for page in FOLDER.glob("*.md") if page.stem != "index")
+EACH = pytest.mark.parametrize("chapter", CHAPTERS)
 EXHIBITS = Path(__file__).parents[2] / "src" / "premortem" / "museum" / "exhibits"
 PARTS = (
     "## The failures, and what they teach",
@@ -35,20 +35,6 @@ PARTS = (
 _SIDES = re.compile(r"^\| \[(?P<slug>[\w-]+)\]\(.*?\) \| (.+?) \| (.+?) \| (.+?) \|$", re.MULTILINE)
 
 
-@pytest.fixture(scope="module", params=CHAPTERS)
-def chapter(request: pytest.FixtureRequest) -> str:
-    name: str = request.param
-    return name
-
-
-@pytest.fixture(scope="module")
-def read(chapter: str, opened: Callable[[], AbstractContextManager[Pages]]) -> Iterator[Pages]:
-    """A chapter whose commands have been typed, and the folder in which that was done."""
-    with opened() as pages:
-        assert pages.do(f"docs/course/{chapter}.md") >= 5
-        yield pages
-
-
 @pytest.fixture(scope="module")
 def database() -> Iterator[Callable[[str], Database]]:
     with Servers() as servers:
@@ -59,11 +45,13 @@ def database() -> Iterator[Callable[[str], Database]]:
         yield partial(Database.create, url)
 
 
+@EACH
 def test_the_chapter_has_all_its_parts(chapter: str) -> None:
     text = (FOLDER / f"{chapter}.md").read_text()
     assert re.findall(r"^## .+$", text, re.MULTILINE) == list(PARTS)
 
 
+@EACH
 def test_every_exhibit_of_the_gallery_stands_in_both_tables(chapter: str) -> None:
     text = (FOLDER / f"{chapter}.md").read_text()
     cases, sides = (part.split("\n## ")[0] for part in text.split("\n## ")[1:3])
@@ -73,8 +61,10 @@ def test_every_exhibit_of_the_gallery_stands_in_both_tables(chapter: str) -> Non
         assert f"| {link} |" in sides
 
 
-def test_the_table_of_sides_says_what_the_exhibits_did(chapter: str, read: Pages) -> None:
-    proofs = {proof.mode.slug: proof for proof in _proofs(read.folder)}
+@EACH
+def test_the_chapter_does_what_it_says_and_its_table_says_what_the_exhibits_did(chapter: str, pages: Pages) -> None:
+    assert pages.do(f"docs/course/{chapter}.md") >= 5
+    proofs = {proof.mode.slug: proof for proof in _proofs(pages.folder)}
     rows = _SIDES.findall((FOLDER / f"{chapter}.md").read_text().split("\n## ")[2])
     assert rows
     for slug, expected, actual, correct in rows:
@@ -85,6 +75,7 @@ def test_the_table_of_sides_says_what_the_exhibits_did(chapter: str, read: Pages
         assert _missing(correct, seen) == [], f"{slug}: {seen}"
 
 
+@EACH
 def test_an_exercise_fails_until_it_is_solved(chapter: str, pages: Pages) -> None:
     page = f"docs/course/{chapter}.md"
     exercises = [block.file for block in pages.blocks(page) if block.is_exhibit]
@@ -95,11 +86,12 @@ def test_an_exercise_fails_until_it_is_solved(chapter: str, pages: Pages) -> Non
         assert [(command.said[0], command.code) for command in typed] == [("GUARD_FAILED", 1), ("PROVEN", 0)]
 
 
+@EACH
 def test_the_statements_run_and_find_what_the_page_says(
-    chapter: str, database: Callable[[str], Database], read: Pages
+    chapter: str, database: Callable[[str], Database], pages: Pages
 ) -> None:
     db = database(f"course_{chapter}")
-    for block in read.blocks(f"docs/course/{chapter}.md"):
+    for block in pages.blocks(f"docs/course/{chapter}.md"):
         if block.kind == "sql":
             with psycopg.connect(db.url) as connection:
                 cursor = connection.execute(block.text)
