@@ -25,15 +25,6 @@ class ToFile:
             await asyncio.sleep(0)
 
 
-def drain(url: str, path: str, batch: int = 5) -> int:
-    """Publish what waits to the file."""
-    return asyncio.run(Relay(url, ToFile(path), pace=Pace(batch=batch)).drain())
-
-
 if __name__ == "__main__":
-    place, file, what = sys.argv[1:]
-    if what == "drain":
-        drain(place, file)
-    else:
-        relay = Relay(place, ToFile(file), poll_s=0.002, pace=Pace(batch=20, turn_s=0.05))
-        asyncio.run(relay.run())
+    place, file = sys.argv[1:]
+    asyncio.run(Relay(place, ToFile(file), poll_s=0.002, pace=Pace(batch=20, turn_s=0.05)).run())
