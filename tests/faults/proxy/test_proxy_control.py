@@ -22,7 +22,7 @@ from typing import Any
 import pytest
 
 from premortem.errors import ConfigurationError, FaultError
-from premortem.faults.proxy import FaultProxy, ProxyHost, host
+from premortem.faults.proxy import FaultProxy, ProxyHost, channel
 
 Connect = Callable[[FaultProxy], Any]
 Eventually = Callable[[Callable[[], bool]], bool]
@@ -281,7 +281,7 @@ def test_nothing_of_a_fault_is_kept_once_it_is_out(proxy_host: ProxyHost, echo_a
 def test_a_proxy_that_is_stopped_is_an_error_and_then_gone(
     echo_address: tuple[str, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(host, "ANSWER_S", 1.0)
+    monkeypatch.setattr(channel, "ANSWER_S", 1.0)
     with FaultProxy(echo_address) as proxy:
         os.kill(proxy.host.pid, signal.SIGSTOP)
         with pytest.raises(FaultError, match=rf"process {proxy.host.pid}\) has not answered within 1 s; is it stopped"):
