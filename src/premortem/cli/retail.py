@@ -15,8 +15,8 @@ import click
 
 from premortem.events import Event, listening
 from premortem.systems.retail.ingest import IngestReport, ingest
-from premortem.systems.retail.run import run
 from premortem.systems.retail.retention import retire
+from premortem.systems.retail.run import run
 from premortem.systems.retail.settings import read_settings
 from premortem.systems.retail.status import status
 from premortem.systems.retail.transform import Layer, Span, StepReport, transform

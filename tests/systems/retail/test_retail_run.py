@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 
 import psycopg
@@ -97,7 +98,7 @@ def test_the_chunks_are_the_lineage(tmp_path: Path, database_url: str, monkeypat
     assert [row[0] for row in rows] == list(range(len(rows)))
     assert rows[0][3] == 2
     assert rows[-1][2] == sample.path.stat().st_size
-    assert all(before[2] == after[1] and before[4] == after[3] for before, after in zip(rows, rows[1:], strict=False))
+    assert all(before[2] == after[1] and before[4] == after[3] for before, after in pairwise(rows))
     assert sum(row[5] for row in rows) == 100
     assert {row[6:] for row in rows} == {("shop-1", 1, True)}
 
@@ -214,9 +215,10 @@ def test_in_pieces_and_whole_are_the_same(encoding: str, rows: int, tmp_path: Pa
 
 def test_a_file_that_changes_while_it_is_read(tmp_path: Path) -> None:
     path = write_sample(tmp_path / "a.csv", 60, dirty=False).path
-    with open_pieces(path) as pieces, pytest.raises(SourceError, match="was changed while it was being loaded"):
+    with open_pieces(path) as pieces:
         path.write_bytes(path.read_bytes().replace(b"United Kingdom", b"United Kingd0m"))
-        list(pieces.read(None, 10))
+        with pytest.raises(SourceError, match="was changed while it was being loaded"):
+            list(pieces.read(None, 10))
 
 
 def test_a_quote_that_is_not_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -327,7 +329,7 @@ def test_a_session_that_dies_is_replaced(
 ) -> None:
     small(monkeypatch)
     path = write_sample(tmp_path / "a.csv", 100, dirty=False).path
-    deaths = []
+    deaths: list[str] = []
 
     def end(event: Event) -> None:
         if event.name in {"retail.chunk", "retail.committing"} and len(deaths) < 4:

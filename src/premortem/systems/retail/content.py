@@ -153,7 +153,7 @@ def _trimmed(prices: pl.Series) -> pl.Series:
         .then(plain.str.strip_chars_end("0").str.strip_chars_end("."))
         .otherwise(plain)
     )
-    text = pl.when(trimmed == "-0").then(pl.lit("0")).otherwise(trimmed)
+    text = pl.when(trimmed == "-0").then(pl.lit("0")).otherwise(trimmed).alias(prices.name)
     frame = prices.to_frame()
     if not frame.select(column.str.contains("(?i)e").any()).item():
         return frame.select(text).to_series()

@@ -69,9 +69,19 @@ class Session:
         where = f"while {doing} (at {self.target})"
         if self.watchdog.bitten:
             return DatabaseTimeoutError(
-                f"{where}: the database or the network to it was silent for {self.watchdog.limit_s:g} s; nothing was "
-                "loaded; check both, or raise PREMORTEM_RETAIL_STATEMENT_TIMEOUT_S"
+                f"{where}: the database or the network to it was silent for {self.watchdog.limit_s:g} s; "
+                f"{self.undone}; check both, or raise PREMORTEM_RETAIL_STATEMENT_TIMEOUT_S"
             )
+        known = self._known(error, where, reason)
+        if known is not None:
+            return known
+        if self.connection.closed or self.connection.broken:
+            return DatabaseUnreachableError(
+                f"{where}: the connection broke ({reason}); {self.undone}; check the server, run it again"
+            )
+        return DatabaseError(f"{where}: the database refused ({reason}); {self.undone}")
+
+    def _known(self, error: psycopg.Error, where: str, reason: str) -> DatabaseError | None:
         match error:
             case errors.QueryCanceled():
                 return DatabaseTimeoutError(
@@ -86,11 +96,8 @@ class Session:
                 )
             case errors.SerializationFailure() | errors.DeadlockDetected() | errors.LockNotAvailable():
                 return DatabaseBusyError(f"{where}: got in the way of others ({reason}); {self.undone}; run it again")
-        if self.connection.closed or self.connection.broken:
-            return DatabaseUnreachableError(
-                f"{where}: the connection broke ({reason}); {self.undone}; check the server, run it again"
-            )
-        return DatabaseError(f"{where}: the database refused ({reason}); {self.undone}")
+            case _:
+                return None
 
     def close(self) -> None:
         """Let go; an open transaction is rolled back by the server."""

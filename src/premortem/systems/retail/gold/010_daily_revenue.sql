@@ -1,5 +1,5 @@
 -- The shop by day.
--- needs: silver.fact_sales_daily
+-- needs: silver.fact_sales_daily, silver.retired
 -- makes: gold.daily_revenue
 
 create schema if not exists gold;
@@ -14,7 +14,8 @@ create table if not exists gold.daily_revenue (
     net       numeric not null
 );
 
-delete from gold.daily_revenue;
+-- What was made of months that are out by now stays.
+delete from gold.daily_revenue where date_trunc('month', date_key) not in (select month from silver.retired);
 
 insert into gold.daily_revenue
 select date_key, sum(lines), count(distinct nullif(customer_key, 0)), sum(units_sold), sum(revenue), sum(refunds),

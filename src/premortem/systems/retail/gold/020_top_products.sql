@@ -1,5 +1,5 @@
 -- The ten best products of each month, by net revenue; what is no product (postage, fees) takes no part.
--- needs: silver.fact_sales_daily, silver.dim_product
+-- needs: silver.fact_sales_daily, silver.dim_product, silver.retired
 -- makes: gold.top_products
 
 create table if not exists gold.top_products (
@@ -12,7 +12,8 @@ create table if not exists gold.top_products (
     primary key (month, place)
 );
 
-delete from gold.top_products;
+-- What was made of months that are out by now stays.
+delete from gold.top_products where month not in (select month from silver.retired);
 
 insert into gold.top_products
 select * from (

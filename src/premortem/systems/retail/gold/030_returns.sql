@@ -1,5 +1,5 @@
 -- What comes back, by product and month. Of nothing sold there is no rate: null, and no division by zero.
--- needs: silver.fact_sales_daily, silver.dim_product
+-- needs: silver.fact_sales_daily, silver.dim_product, silver.retired
 -- makes: gold.returns
 
 create table if not exists gold.returns (
@@ -12,7 +12,8 @@ create table if not exists gold.returns (
     primary key (month, stockcode)
 );
 
-delete from gold.returns;
+-- What was made of months that are out by now stays.
+delete from gold.returns where month not in (select month from silver.retired);
 
 insert into gold.returns
 select date_trunc('month', date_key)::date, stockcode, sum(units_sold), sum(units_returned), sum(refunds),
