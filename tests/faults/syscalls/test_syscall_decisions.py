@@ -179,6 +179,36 @@ def test_from_the_nth_on(tmp_path: Path) -> None:
     assert ok(syscalls.run(program, decide, folder=tmp_path)).output == "1 1 ENOSPC ENOSPC "
 
 
+def test_a_short_read_is_half_of_what_there_is_to_read(tmp_path: Path) -> None:
+    """A program that takes one `recv` for a whole answer has a buffer that is larger than that."""
+
+    def program() -> None:
+        Path("data").write_bytes(b"abcdef")
+        data = os.open("data", os.O_RDWR)
+        say(os.read(data, 4096), os.read(data, 4096), os.pread(data, 4096, 2), os.pread(data, 4096, 5))
+        with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()) as client:
+            other, _ = server.accept()
+            other.sendall(b"answer")
+            select.select([client], [], [])
+            say(client.recv(4096, socket.MSG_PEEK), client.recv(4096), client.recv(4096), client.recv(4096))
+            say(client.recv(4096))
+            other.close()
+            say(client.recv(4096))
+
+    def decide(one: Operation) -> Decision:
+        ours = one.target == "data" or (one.kind == "socket" and one.target.startswith("127.0.0.1:"))
+        return Short() if ours and one.call in {"read", "pread", "recvfrom"} else GO
+
+    ended = ok(syscalls.run(program, decide, watch=("file", "socket", "read"), folder=tmp_path))
+    assert ended.output == "b'abc' b'd' b'cd' b'f'\nb'ans' b'ans' b'w' b'e'\nb'r'\nb''\n"
+    assert [one.operation.call for one in ended.struck] == [
+        "read",
+        "read",
+        "pread",
+        *["recvfrom"] * 4,
+    ]
+
+
 def test_a_severed_connection_gets_its_errors_from_the_kernel(tmp_path: Path) -> None:
     def program() -> None:
         with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()) as client:

@@ -22,7 +22,7 @@ class Fail:
 
 @dataclass(frozen=True, slots=True)
 class Short:
-    """Half of the bytes are written, sent or read, and the program is told so: what POSIX allows at any time."""
+    """Half of the bytes are written or sent, or half of what is there is read: what POSIX allows at any time."""
 
 
 @dataclass(frozen=True, slots=True)

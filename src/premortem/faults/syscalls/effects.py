@@ -113,26 +113,42 @@ def _dropped(waiting: Waiting) -> Answer:
 
 
 def _short(waiting: Waiting) -> Answer:
+    half = _half_read if waiting.call.name in READS else _half_written
     try:
-        done = _on_descriptor(waiting, lambda ours: _half(ours, waiting))
+        done = _on_descriptor(waiting, lambda ours: half(ours, waiting))
     except BlockingIOError:  # nothing to be read yet, or no room to send: the call may wait for it, we may not
         return GO_ON
     except OSError as error:
         return Answer(error=-(error.errno or errno.EIO))
-    return Answer(value=done)
+    return Answer(value=done) if done else GO_ON
 
 
-def _half(ours: int, waiting: Waiting) -> int:
-    operation, (_, thread, _, call, arguments, _) = waiting.operation, waiting
+def _half_read(ours: int, waiting: Waiting) -> int:
+    """Half of what there is to read: half of a large buffer would be all of a small answer. 0: no two bytes."""
+    _, thread, _, call, arguments, operation = waiting
+    connected = operation.kind == "socket"
+    half = min(operation.size or 0, _unread(ours) if connected else _left(ours, call, arguments)) // 2
+    if not half:
+        return 0
+    if connected:
+        peek = arguments[3] & socket.MSG_PEEK if call.name == "recvfrom" else 0  # what is looked at is to stay there
+        with socket.socket(fileno=os.dup(ours)) as connection:
+            data = connection.recv(half, socket.MSG_DONTWAIT | peek)
+    else:
+        data = os.read(ours, half) if call.offset is None else os.pread(ours, half, arguments[call.offset])
+    assert call.buffer is not None
+    return memory.write(thread, arguments[call.buffer], data)
+
+
+def _left(ours: int, call: Call, arguments: Arguments) -> int:
+    """Bytes of a file from where it is read."""
+    position = os.lseek(ours, 0, os.SEEK_CUR) if call.offset is None else arguments[call.offset]
+    return max(0, os.fstat(ours).st_size - position)
+
+
+def _half_written(ours: int, waiting: Waiting) -> int:
+    _, thread, _, call, arguments, operation = waiting
     half = (operation.size or 0) // 2
-    if call.name in READS:
-        if operation.kind == "socket":
-            with socket.socket(fileno=os.dup(ours)) as connection:
-                data = connection.recv(half, socket.MSG_DONTWAIT)
-        else:
-            data = os.read(ours, half) if call.offset is None else os.pread(ours, half, arguments[call.offset])
-        assert call.buffer is not None
-        return memory.write(thread, arguments[call.buffer], data) if data else 0
     data = memory.gather(thread, pieces(thread, call, arguments), half)
     if operation.kind == "socket":
         with socket.socket(fileno=os.dup(ours)) as connection:
