@@ -204,8 +204,9 @@ def page(arguments: argparse.Namespace) -> str:
         if not one.why_not()
     )
     return PAGE.format(
-        when=datetime.now(UTC).strftime("%Y-%m-%d"), cores=os.cpu_count(), python=platform.python_version(), count=count,
-        rounds=rounds, slow=SLOW_COUNT, goals="\n".join(found), who=who, nowhere=table(nowhere), streams=table(streams),
+        when=datetime.now(UTC).strftime("%Y-%m-%d"), cores=os.cpu_count(), python=platform.python_version(),
+        count=count, rounds=rounds, slow=SLOW_COUNT,
+        goals="\n".join(found), who=who, nowhere=table(nowhere), streams=table(streams),
         held=old, cycles=HELD_CYCLES, notes="\n".join(notes),
     )  # fmt: skip
 
@@ -213,7 +214,8 @@ def page(arguments: argparse.Namespace) -> str:
 PAGE = """# The outbox beside its peers
 
 Written by `make bench-outbox` on {when}: {cores} processors, Python {python}, {count:,} messages of 300 bytes
-({slow:,} for the peers' defaults), {rounds} rounds. Machines differ and a busy one more so: trust the ratios, which are from one run.
+({slow:,} for the peers' defaults), {rounds} rounds. Machines differ and a busy one more so: trust the ratios, which are
+from one run.
 
 ## Goals
 

@@ -1,8 +1,8 @@
 """The relays that `make bench-outbox` measures: one file each, and the module is the plugin.
 
-A module has `NAME`, `SETTINGS` (by name, the library's default among them), `why_not()` (empty, or what to do that it can
-be measured), `version()`, `fill(url, count)`, and `drain(url, setting, sink, count)`: the seconds that it takes until the
-sink has had so many messages and the database knows of it.
+A module has `NAME`, `SETTINGS` (by name, the library's default among them), `why_not()` (empty, or what to do that it
+can be measured), `version()`, `fill(url, count)`, and `drain(url, setting, sink, count)`: the seconds that it takes
+until the sink has had so many messages.
 """
 
 from __future__ import annotations

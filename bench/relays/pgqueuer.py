@@ -60,7 +60,7 @@ async def drain(url: str, setting: str, sink: Sink, count: int) -> float:
     manager = QueueManager(Queries(AsyncpgDriver(connection)))
 
     @manager.entrypoint("bench")  # type: ignore[untyped-decorator, unused-ignore]
-    async def handle(job: Any) -> None:
+    async def handle(job: Any) -> None:  # noqa: ANN401 - of a library that may not be here
         await sink.one(job.payload)
 
     began = time.perf_counter()

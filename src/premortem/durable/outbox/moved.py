@@ -1,7 +1,7 @@
 """An outbox that was restored from another server's dump: its positions made anew.
 
-Positions are in numbers of transactions, and those begin anew on another server: some messages would not be seen for a long
-time, and others be taken for published. A relay notices, and stops.
+Positions are in numbers of transactions, and those begin anew on another server: some messages would not be seen for a
+long time, and others be taken for published. A relay notices, and stops.
 """
 
 from __future__ import annotations

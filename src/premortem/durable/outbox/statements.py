@@ -43,10 +43,10 @@ WITH batch AS MATERIALIZED ({window}),
 SELECT count(*), coalesce(max(id), 0) FROM batch
 """.replace("{window}", _WINDOW.replace("{columns}", "o.id, o.place"))
 
-# The last id, then a transaction of our own, then the snapshot. A snapshot ends at the last transaction that has *ended*;
-# what was numbered higher and is still at work is not even listed in it. Ours has ended, so the snapshot ends behind it,
-# and whoever is not in the snapshot was numbered after ours, and has ids above this one. (Without it, 58 of 3,600
-# messages of eight writers were lost.)
+# The last id, then a transaction of our own, then the snapshot. A snapshot ends behind the last transaction that has
+# *ended*; one that was numbered higher and is still at work is not even listed in it. Ours has ended, so the snapshot
+# ends behind it; whoever is not in the snapshot was numbered after ours, and has ids above this one. (Without it, 58 of
+# 3,600 messages of eight writers were lost.)
 LAST_ID = "SELECT CASE WHEN is_called THEN last_value ELSE last_value - 1 END, pg_current_xact_id() FROM {sequence}"
 SNAPSHOT = "SELECT pg_current_snapshot()::text"
 SEQUENCE = "SELECT pg_get_serial_sequence('{schema}.outbox', 'id')"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Sequence
+from typing import Self
 
 from premortem.durable.outbox.errors import SinkDownError
 from premortem.durable.outbox.message import Message
@@ -32,10 +33,10 @@ _DOWN = (
 
 
 class ValkeyStreams:
-    """`publish` for a relay; speaks to one server, by `redis://:password@host:6379/0` (valkey, rediss, unix as well).
+    """`publish` for a relay, and a context manager.
 
-    `most` entries are kept in a stream, about (None: all; then it is yours to trim them). `timeout_s` bounds each
-    batch.
+    Speaks to one server, by `redis://:password@host:6379/0` (valkey, rediss, unix as well). `most` entries are kept in
+    a stream, about (None: all; then it is yours to trim them). `timeout_s` bounds each batch.
     """
 
     def __init__(self, url: str, *, prefix: str = "", most: int | None = None, timeout_s: float = 10.0) -> None:
@@ -50,6 +51,12 @@ class ValkeyStreams:
         """Add the batch. SinkDownError or OSError for the server's trouble, RespError for what it refuses."""
         async with self._alone:
             await asyncio.to_thread(self._publish, batch)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def close(self) -> None:
         """Close the connection; the next batch opens a new one."""
