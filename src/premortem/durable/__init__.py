@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         NotKeptError,
         OwnedError,
         PayloadMismatchError,
+        RepairConflictError,
         StaleOwnerError,
         StoreDownError,
         TooManyDeadLettersError,
@@ -40,6 +41,15 @@ if TYPE_CHECKING:
     from premortem.durable.idempotency_stores.postgres import PostgresKeys
     from premortem.durable.idempotency_stores.sqlite import SqliteKeys
     from premortem.durable.idempotency_stores.valkey import ValkeyKeys
+    from premortem.durable.reconcile import (
+        Columns,
+        IterableSide,
+        PostgresSide,
+        Reconciliation,
+        SqliteSide,
+        orphans,
+        repair_plan,
+    )
     from premortem.durable.stores.file import FileStore
     from premortem.durable.stores.postgres import PostgresStore
     from premortem.durable.stores.sqlite import SqliteStore
@@ -51,6 +61,7 @@ _HOMES = {
     "Checkpoint": "checkpoint",
     "CheckpointDamagedError": "errors",
     "Claim": "checkpoint",
+    "Columns": "reconcile",
     "DamagedError": "errors",
     "DeadLetter": "dead_letter_rules",
     "DeadLetters": "dead_letters",
@@ -60,6 +71,7 @@ _HOMES = {
     "FileStore": "stores.file",
     "Idempotency": "idempotency",
     "InFlightError": "errors",
+    "IterableSide": "reconcile",
     "NewerSchemaError": "errors",
     "NotKeptError": "errors",
     "NothingDoneError": "errors",
@@ -67,10 +79,14 @@ _HOMES = {
     "PayloadMismatchError": "errors",
     "PostgresKeys": "idempotency_stores.postgres",
     "PostgresLetters": "dead_letter_stores.postgres",
+    "PostgresSide": "reconcile",
     "PostgresStore": "stores.postgres",
+    "Reconciliation": "reconcile",
+    "RepairConflictError": "errors",
     "Saved": "checkpoint",
     "SqliteKeys": "idempotency_stores.sqlite",
     "SqliteLetters": "dead_letter_stores.sqlite",
+    "SqliteSide": "reconcile",
     "SqliteStore": "stores.sqlite",
     "StaleOwnerError": "errors",
     "StoreDownError": "errors",
@@ -81,7 +97,9 @@ _HOMES = {
     "ValkeyStore": "stores.valkey",
     "fingerprint": "fingerprints",
     "idempotent": "idempotency_guard",
+    "orphans": "reconcile",
     "read_whole": "atomic_file",
+    "repair_plan": "reconcile",
     "write_atomically": "atomic_file",
 }
 
@@ -91,6 +109,7 @@ __all__ = [
     "Checkpoint",
     "CheckpointDamagedError",
     "Claim",
+    "Columns",
     "DamagedError",
     "DeadLetter",
     "DeadLetters",
@@ -100,6 +119,7 @@ __all__ = [
     "FileStore",
     "Idempotency",
     "InFlightError",
+    "IterableSide",
     "NewerSchemaError",
     "NotKeptError",
     "NothingDoneError",
@@ -107,10 +127,14 @@ __all__ = [
     "PayloadMismatchError",
     "PostgresKeys",
     "PostgresLetters",
+    "PostgresSide",
     "PostgresStore",
+    "Reconciliation",
+    "RepairConflictError",
     "Saved",
     "SqliteKeys",
     "SqliteLetters",
+    "SqliteSide",
     "SqliteStore",
     "StaleOwnerError",
     "StoreDownError",
@@ -121,7 +145,9 @@ __all__ = [
     "ValkeyStore",
     "fingerprint",
     "idempotent",
+    "orphans",
     "read_whole",
+    "repair_plan",
     "write_atomically",
 ]
 

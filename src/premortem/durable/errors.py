@@ -149,3 +149,7 @@ class TooManyDeadLettersError(DurableError):
             f"{self.name!r}: {self.dead} of {self.of} are dead letters, {self.dead / self.of:.1%}, and the limit is "
             f"{self.limit:.1%}; look at counts() for the reason, mend it, and replay"
         )
+
+
+class RepairConflictError(DurableError):
+    """The operator must act: the database refused a statement of a repair plan, so nothing of the plan was done."""
