@@ -1,4 +1,4 @@
-"""Stores of idempotency keys, each with effects beside it: in the same transaction, or in a file that nothing undoes."""
+"""Stores of idempotency keys, with a connection of their own or in the transaction of the test's."""
 
 from __future__ import annotations
 

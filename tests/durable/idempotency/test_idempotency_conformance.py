@@ -100,7 +100,7 @@ def test_in_flight_is_told_at_once_and_says_who_and_how_long(own_keys: Any) -> N
     once, other = (Idempotency(own_keys.open(), in_flight_s=60) for _ in range(2))
 
     def nested(_: object) -> None:
-        with pytest.raises(InFlightError, match="is being worked on by process .* until .* UTC"):
+        with pytest.raises(InFlightError, match=r"is being worked on by process .* until .* UTC"):
             other.run("a", 1, Effect())
 
     once.run("a", 1, nested)

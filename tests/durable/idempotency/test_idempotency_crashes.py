@@ -1,4 +1,4 @@
-"""Killed and cut off at every step: never twice where key and effect are one transaction, never in silence elsewhere."""
+"""Killed and cut off at every step: never twice, and where key and effect are apart, never in silence."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import signal
 import sqlite3
 import threading
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -134,7 +135,7 @@ def test_sqlite_killed_with_the_effect_elsewhere_never_pays_twice_and_says_what_
         if told == "InFlightError":  # who died may still be at it, as far as anybody can know
             later = ManualClock()
             later.advance(61)
-            assert outcome(lambda: pay_elsewhere(folder, later)) == "UnknownOutcomeError", crash
+            assert outcome(partial(pay_elsewhere, folder, later)) == "UnknownOutcomeError", crash
             assert lines(folder) == before, crash
         else:
             assert told == "paid", crash
