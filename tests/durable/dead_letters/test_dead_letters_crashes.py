@@ -1,9 +1,10 @@
-"""Killed at every system call and cut off at every statement: a letter is there whole or not at all, and never twice."""
+"""Killed at every system call, cut off at every statement: a letter is there whole or not at all, and once."""
 
 from __future__ import annotations
 
 import os
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from premortem.faults.sweep.forks import every_crash, every_power_loss
 from premortem.faults.sweep.here import sweep_wire
 
 needs_syscalls = pytest.mark.skipif(bool(syscalls.why_not()), reason=syscalls.why_not())
-KINDS = {
+KINDS: dict[str, Callable[[Path], Any]] = {
     "file": lambda folder: FileLetters(folder / "dead"),
     "sqlite": lambda folder: SqliteLetters(folder / "dead.db"),
 }
