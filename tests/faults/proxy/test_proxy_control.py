@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+import warnings
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -196,6 +197,37 @@ def test_a_fork_of_the_owner_does_not_own_it(echo_address: tuple[str, int], conn
         assert "closed" in answers.recv()
         child.join()
         assert connect(proxy).echoes()
+
+
+def test_a_fork_amid_threads_that_ask_does_not_wait_for_them(echo_address: tuple[str, int]) -> None:
+    over = threading.Event()
+
+    def ask() -> None:
+        while not over.is_set():
+            with proxy.latency(0.001):
+                proxy.connections()
+
+    with FaultProxy(echo_address) as proxy, warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # from Python 3.12 on: a fork while there are threads
+        threads = [threading.Thread(target=ask) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        ends = []
+        for _ in range(50):
+            child = os.fork()
+            if not child:
+                signal.alarm(10)  # it waits for a lock that nobody holds here
+                try:
+                    proxy.latency(0.1)
+                except FaultError:
+                    os._exit(0)
+                finally:
+                    os._exit(1)
+            ends.append(os.waitpid(child, 0)[1])
+        over.set()
+        for thread in threads:
+            thread.join()
+    assert ends == [0] * 50
 
 
 @pytest.fixture

@@ -118,6 +118,7 @@ class Channel:
 
     def disown(self) -> None:
         """In a fork of the owner: the channel is not ours, and must not keep the process alive."""
+        self._lock = threading.Lock()  # a thread that is not here may have held the other one
         self.closed = True
         self._socket.close()
         self._process.returncode = 0  # not our child: nobody here is to wait for it

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from typing import TYPE_CHECKING, Self, cast
 
 from premortem.errors import ConfigurationError
@@ -25,7 +24,7 @@ class ProxyHost:
 
     def __init__(self, allow: AllowList | None = None) -> None:
         self._allow = allow
-        self._lock = threading.Lock()
+        # Without a lock, which a fork might find held for ever: each of their uses is one step for other threads.
         self._armed: dict[int, Armed] = {}
         self._proxies: dict[int, FaultProxy] = {}
         self._channel = Channel(self._hear)
@@ -47,23 +46,21 @@ class ProxyHost:
             raise ConfigurationError(f"port={port}: has to be from 0 (any that is free) to {_LAST_PORT}")
         address = check_target(upstream[0], upstream[1], self._allow)
         number = self.ask("open", host=address, upstream_port=upstream[1], port=port, seed=seed)
-        with self._lock:
-            self._proxies[cast("int", number)] = proxy
+        self._proxies[cast("int", number)] = proxy
         return cast("int", number)
 
     def proxies(self) -> tuple[FaultProxy, ...]:
         """Those that are open, in the order in which they were opened."""
-        with self._lock:
-            return tuple(self._proxies.values())
+        return tuple(self._proxies.values())
 
     def forget(self, proxy: FaultProxy) -> None:
         """For a proxy that closes: its port is given back, and its faults go with it."""
-        with self._lock:
-            self._proxies.pop(proxy.port, None)
+        self._proxies.pop(proxy.port, None)
         if not self._channel.over:
             self.ask("close", port=proxy.port)
-        with self._lock:
-            self._armed = {number: armed for number, armed in self._armed.items() if armed.proxy is not proxy}
+        for number, armed in tuple(self._armed.items()):
+            if armed.proxy is proxy:
+                self.expect_no_more(number)
 
     @property
     def closed(self) -> bool:
@@ -76,13 +73,11 @@ class ProxyHost:
 
     def expect(self, number: int, armed: Armed) -> None:
         """Tell `armed` of the strikes of the fault of this number."""
-        with self._lock:
-            self._armed[number] = armed
+        self._armed[number] = armed
 
     def expect_no_more(self, number: int) -> None:
         """That fault is out, and all that it has hit was told."""
-        with self._lock:
-            self._armed.pop(number, None)
+        self._armed.pop(number, None)
 
     def ask(self, do: str, **told: object) -> object:
         """One round trip. The errors are those of the other side; FaultError where there is none any more."""
