@@ -94,7 +94,12 @@ class Session:
                 return DatabaseAccessError(
                     f"{where}: this user may not ({reason}); have schema bronze created for it, or grant it the rights"
                 )
-            case errors.SerializationFailure() | errors.DeadlockDetected() | errors.LockNotAvailable():
+            case (
+                errors.SerializationFailure()
+                | errors.DeadlockDetected()
+                | errors.LockNotAvailable()
+                | errors.StatementCompletionUnknown()
+            ):
                 return DatabaseBusyError(f"{where}: got in the way of others ({reason}); {self.undone}; run it again")
             case _:
                 return None
