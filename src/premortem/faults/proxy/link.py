@@ -7,14 +7,13 @@ Laws:
 
 from __future__ import annotations
 
-import errno
 import socket
 from time import monotonic
 from typing import TYPE_CHECKING
 
+from premortem.faults.proxy.dialling import Dialling, dial
 from premortem.faults.proxy.draws import Draws, lot
 from premortem.faults.proxy.ending import Ending
-from premortem.faults.proxy.engine import OUT
 from premortem.faults.proxy.kinds.fault import Fate
 from premortem.faults.proxy.pipe import Pipe
 from premortem.faults.proxy.protocols import Direction, Hit, Reply
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
     from premortem.faults.proxy.port import Arm, Port
 
 _NONE: frozenset[int] = frozenset()
-_UNDER_WAY = (errno.EINPROGRESS, errno.EALREADY)
 
 
 class Link:
@@ -43,7 +41,7 @@ class Link:
         self.up.other, self.down.other = self.down, self.up
         self.client = Side(self.engine, client, self.up, self.down)
         self.server: Side | None = None
-        self._dialled: socket.socket | None = None
+        self._dialling: Dialling | None = None
         self._met: frozenset[int] = _NONE  # faults that have a stage here
         self._told: frozenset[int] = _NONE  # faults that have told their strike
 
@@ -60,45 +58,23 @@ class Link:
         """Connect to the server, without waiting for it."""
         if self.closed or self.ending or self.up.ended:
             return
-        upstream = socket.socket(self.port.family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-        upstream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        error = upstream.connect_ex(self.port.upstream)
-        if error == errno.EINPROGRESS:  # on loopback it is made within the call, and the second call says so
-            error = upstream.connect_ex(self.port.upstream)
-        if error in (0, errno.EISCONN):
-            self._connected(upstream)
-        elif error in _UNDER_WAY:
-            self._dialled = upstream
-            self.engine.add(upstream.fileno(), OUT, self._answered)
-        else:
-            upstream.close()
-            self._unanswered()
+        self._dialling = dial(self.engine, self.port.family, self.port.upstream, self._answered)
 
-    def _answered(self, _event: int) -> None:
-        upstream = self._dialled
-        assert upstream is not None
-        error = upstream.connect_ex(self.port.upstream)
-        if error in _UNDER_WAY:  # the news was of another
+    def _answered(self, upstream: socket.socket | None) -> None:
+        """The server's side is there; None: nobody listens.
+
+        The client came through before we knew that: a reset is as near as we come to a refusal.
+        """
+        self._dialling = None
+        if upstream is None:
+            self.port.upstream_failed()  # first: who has seen the reset and tries again is to be refused
+            self.close(reset=("client",))
             return
-        self._dialled = None
-        self.engine.remove(upstream.fileno())
-        if error in (0, errno.EISCONN):
-            self._connected(upstream)
-        else:
-            upstream.close()
-            self._unanswered()
-
-    def _connected(self, upstream: socket.socket) -> None:
         self.server = Side(self.engine, upstream, self.down, self.up)
         self.up.held_up = self.down.held_up = False
         self.client.update()
         self.server.update()
         self.up.take()  # the first bytes are there by now, as a rule: a round of the loop less
-
-    def _unanswered(self) -> None:
-        """The client came through before we knew: a reset is as near as we come to a refusal."""
-        self.port.upstream_failed()  # first: who has seen the reset and tries again is to be refused
-        self.close(reset=("client",))
 
     # What faults do to it.
 
@@ -243,7 +219,6 @@ class Link:
 
     def _hang_up(self) -> None:
         """Do not wait for the server to answer any more."""
-        if self._dialled is not None:
-            self.engine.forget(self._dialled.fileno())
-            self._dialled.close()
-            self._dialled = None
+        if self._dialling is not None:
+            self._dialling.give_up()
+            self._dialling = None
