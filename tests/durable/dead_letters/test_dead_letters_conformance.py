@@ -159,6 +159,30 @@ def test_two_replays_at_once_do_no_letter_twice(own_box: Any) -> None:
     assert sorted(done) == list(range(10))
 
 
+def test_many_that_add_at_once_lose_nothing(own_box: Any) -> None:
+    everybody = [DeadLetters(own_box.open()) for _ in range(8)]
+    start = threading.Barrier(len(everybody))
+    errors: list[Exception] = []
+
+    def add(number: int, letters: DeadLetters) -> None:
+        try:
+            start.wait(60)
+            for row in range(10):
+                letters.add(row, "x", key="the same")
+                letters.add(row, "x", key=f"{number}:{row}")
+        except Exception as error:  # noqa: BLE001 - a thread's error must not go unseen
+            errors.append(error)
+
+    threads = [threading.Thread(target=add, args=pair) for pair in enumerate(everybody)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(120)
+    assert not errors
+    found = {letter.key: letter.times for letter in everybody[0].letters()}
+    assert found == {"the same": 80} | {f"{number}:{row}": 1 for number in range(8) for row in range(10)}
+
+
 def test_a_letter_of_a_replay_that_died_is_for_the_next_one_after_its_lease(own_box: Any) -> None:
     clock = ManualClock()
     letters = DeadLetters(own_box.open(), lease_s=60, clock=clock)

@@ -15,6 +15,7 @@ import pytest
 
 from premortem.durable import Idempotency, InFlightError, PostgresKeys
 from premortem.durable.idempotency_stores import postgres as in_postgres
+from premortem.ports import ManualClock
 
 THREADS, PROCESSES, KEYS = 16, 6, 12
 
@@ -37,6 +38,31 @@ def test_threads_each_with_a_connection(own_keys: Any) -> None:
     assert sorted(ran) == [0, 1, 2, 3]
     assert len(results) == THREADS * 4
     assert len(set(results)) == 4
+
+
+def test_many_that_take_over_an_unknown_key_run_it_once(own_keys: Any) -> None:
+    clock = ManualClock()
+    told: dict[str, Any] = {"on_unknown": "again", "in_flight_s": 10, "clock": clock, "wait_s": 60}
+
+    def die(_: object) -> None:
+        raise KeyboardInterrupt
+
+    everybody = [Idempotency(own_keys.open(), **told) for _ in range(THREADS)]
+    for number in range(KEYS):
+        with pytest.raises(KeyboardInterrupt):
+            everybody[0].run(f"key-{number}", number, die)
+    clock.advance(10)
+    ran: list[int] = []
+    free, start = list(everybody), threading.Barrier(THREADS)
+
+    def one() -> None:
+        once = free.pop()
+        for number in range(KEYS):
+            start.wait(60)
+            once.run(f"key-{number}", number, lambda given: effect(ran, given))
+
+    together(one, THREADS)
+    assert ran == list(range(KEYS))
 
 
 def effect(ran: list[Any], given: int) -> str:
