@@ -26,6 +26,19 @@ def test_every_test_has_a_database_of_its_own(pytester: pytest.Pytester) -> None
     pytester.runpytest_subprocess().assert_outcomes(passed=3)
 
 
+def test_a_failing_test_does_not_print_the_password(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        """
+        from urllib.parse import urlsplit
+
+        def test_it(postgres):
+            password = urlsplit(postgres.url).password
+            assert password not in repr(postgres)
+        """
+    )
+    pytester.runpytest_subprocess().assert_outcomes(passed=1)
+
+
 def test_every_test_has_a_valkey_of_its_own(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(
         """

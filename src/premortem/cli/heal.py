@@ -14,7 +14,7 @@ _COLOURS = {Outcome.UNDONE: "green", Outcome.NOTHING_TO_DO: "green", Outcome.STI
 
 
 @click.command("heal")
-@click.argument("folder", type=click.Path(path_type=Path, file_okay=False), required=False)
+@click.argument("folder", type=click.Path(path_type=Path, file_okay=False, exists=True), required=False)
 @click.option("--dry-run", is_flag=True, help="Say what would be undone, and touch nothing.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document instead of text.")
 def command(*, folder: Path | None, dry_run: bool, as_json: bool) -> int:

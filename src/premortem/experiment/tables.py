@@ -9,7 +9,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, LiteralString
 
 import psycopg
@@ -27,7 +27,7 @@ WAIT_S = 5.0  # for whoever holds the table: shorter than the time limit of an e
 class Tables:
     """Strikes tables of the database at `url`. A table is named as in SQL, without quotes: "sales", "bronze.sales"."""
 
-    url: str
+    url: str = field(repr=False)  # it carries a password, and a test that fails prints its fixtures
 
     @contextmanager
     def locked(self, table: str) -> Iterator[None]:
