@@ -20,7 +20,9 @@ ROOT = Path(__file__).parents[2]
 _FENCE = re.compile(r"^(?P<indent> *)```(?P<kind>\w+)\n(?P<text>.*?)^(?P=indent)```$", re.MULTILINE | re.DOTALL)
 _FILE = re.compile(r"`([\w/]+\.py)`|prove ([\w/]+\.py)")
 _FIXED = re.compile(r"^def fixed\(.*?(?=^def )", re.MULTILINE | re.DOTALL)
-_LINK = re.compile(r"\]\(([^)\s]+)\)")
+_LINK = re.compile(
+    r"\]\(([^)\s]+)\)|^\[[^\]]+\]: (\S+)$", re.MULTILINE
+)  # in its place, or named at the end of the page
 _HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 
 
@@ -111,7 +113,7 @@ class Pages:
     def broken_links(self, page: str) -> list[str]:
         """The links of a page that lead nowhere: no such file, or no such heading in it."""
         broken = []
-        for link in _LINK.findall((ROOT / page).read_text()):
+        for link in map("".join, _LINK.findall((ROOT / page).read_text())):
             name, _, anchor = link.partition("#")
             target = ((ROOT / page).parent / name) if name else ROOT / page
             if link.startswith("https://"):

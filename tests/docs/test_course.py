@@ -32,7 +32,7 @@ PARTS = (
     "## Exercises",
     "## Solutions",
 )
-_SIDES = re.compile(r"^\| \[(?P<slug>[\w-]+)\]\(.*?\) \| (.+?) \| (.+?) \| (.+?) \|$", re.MULTILINE)
+_SIDES = re.compile(r"^\| \[([\w-]+)\] \| (.+?) \| (.+?) \| (.+?) \|$", re.MULTILINE)
 
 
 @pytest.fixture(scope="module")
@@ -56,9 +56,10 @@ def test_every_exhibit_of_the_gallery_stands_in_both_tables(chapter: str) -> Non
     text = (FOLDER / f"{chapter}.md").read_text()
     cases, sides = (part.split("\n## ")[0] for part in text.split("\n## ")[1:3])
     for file in sorted((EXHIBITS / chapter).glob("[a-z]*.py")):
-        link = f"[{file.stem.replace('_', '-')}](../../src/premortem/museum/exhibits/{chapter}/{file.name})"
-        assert f"| {link} |" in cases
-        assert f"| {link} |" in sides
+        slug = file.stem.replace("_", "-")
+        assert f"| [{slug}] |" in cases
+        assert f"| [{slug}] |" in sides
+        assert f"\n[{slug}]: ../../src/premortem/museum/exhibits/{chapter}/{file.name}\n" in text
 
 
 @EACH
@@ -105,6 +106,10 @@ def test_the_statements_run_and_find_what_the_page_says(
 @pytest.mark.parametrize("page", ["index", *CHAPTERS])
 def test_links_lead_somewhere(page: str, pages: Pages) -> None:
     assert pages.broken_links(f"docs/course/{page}.md") == []
+    text = re.sub(r"^```.*?^```$|`[^`\n]+`", "", (FOLDER / f"{page}.md").read_text(), flags=re.MULTILINE | re.DOTALL)
+    named = set(re.findall(r"^\[([\w-]+)\]: ", text, re.MULTILINE))
+    linked = set(re.findall(r"\[([\w-]+)\](?![(:])", text))
+    assert linked == named
 
 
 def test_the_index_does_what_it_says_and_leads_to_every_chapter(pages: Pages) -> None:
