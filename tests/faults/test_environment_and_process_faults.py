@@ -15,7 +15,7 @@ import pytest
 from premortem.errors import FaultError
 from premortem.events import Event
 from premortem.faults import environment, processes
-from premortem.faults.lease_journal import FOLDER_VARIABLE
+from premortem.faults.leases.lease_journal import FOLDER_VARIABLE
 
 NAME = "PREMORTEM_TEST_VARIABLE"
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import click
 
-from premortem.faults.heal import Healed, Outcome, heal
-from premortem.faults.lease_journal import DEFAULT_FOLDER, FOLDER_VARIABLE
+from premortem.faults.leases.heal import Healed, Outcome, heal
+from premortem.faults.leases.lease_journal import DEFAULT_FOLDER, FOLDER_VARIABLE
 
 _COLOURS = {Outcome.UNDONE: "green", Outcome.NOTHING_TO_DO: "green", Outcome.STILL_RUNS: "cyan"}
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from premortem.experiment.ledger import Ledger
 from premortem.faults import dns, environment, limits, processes, stand_ins
 from premortem.faults.files import Files
-from premortem.faults.keeper import keeper
+from premortem.faults.leases.keeper import keeper
 from premortem.faults.web_server import WebServer
 from premortem.ports import Clock
 

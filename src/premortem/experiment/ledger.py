@@ -29,7 +29,7 @@ from premortem.errors import ConfigurationError
 from premortem.experiment.judgement import Judgement
 from premortem.experiment.ledger_judge import judge
 from premortem.experiment.operations import Key, Kind, Operation, Rows, State, Value, Values
-from premortem.faults.identity import Owner
+from premortem.faults.leases.identity import Owner
 from premortem.ports import Clock, SystemClock
 
 Line = dict[str, Value]

@@ -23,7 +23,7 @@ from typing import Self, TypeVar, cast, overload
 from premortem.errors import FaultError, MissingRequirementError
 from premortem.faults import children, processes
 from premortem.faults.children import Ended
-from premortem.faults.fresh import run_fresh
+from premortem.faults.children.fresh import run_fresh
 from premortem.faults.strike import lifted, struck
 from premortem.ports import Clock, SystemClock
 

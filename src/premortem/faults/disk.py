@@ -18,7 +18,7 @@ from pathlib import Path
 
 from premortem.errors import FaultError, MissingRequirementError
 from premortem.faults import namespaces
-from premortem.faults.inside import Inside
+from premortem.faults.children.inside import Inside
 from premortem.faults.namespaces import Namespaces
 from premortem.faults.strike import lifted, struck
 

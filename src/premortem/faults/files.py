@@ -1,6 +1,6 @@
 """Faults of files: gone, cut short, overwritten, rows and columns that changed upstream.
 
-With a journal they are leased (`premortem.faults.lease`): the file comes back even if this process is killed.
+With a journal they are leased (`premortem.faults.leases.lease`): the file comes back even if this process is killed.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from premortem.errors import FaultError
-from premortem.faults.lease import TTL_S, leased
-from premortem.faults.lease_journal import COPIES, folder_of
+from premortem.faults.leases.lease import TTL_S, leased
+from premortem.faults.leases.lease_journal import COPIES, folder_of
+from premortem.faults.leases.undo import PutBack, put_back
 from premortem.faults.strike import inside, lifted, struck
-from premortem.faults.undo import PutBack, put_back
 
 Rows = list[list[str]]
 

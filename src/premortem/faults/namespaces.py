@@ -20,7 +20,7 @@ from pathlib import Path
 
 from premortem.errors import MissingRequirementError
 from premortem.faults import children
-from premortem.faults.inside import Inside
+from premortem.faults.children.inside import Inside
 
 _MOUNT, _USER, _NETWORK = 0x20000, 0x10000000, 0x40000000  # linux/sched.h
 _FILE_OF = {_USER: "user", _MOUNT: "mnt", _NETWORK: "net"}  # in the order in which they are entered

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 
 from premortem.errors import FaultError, MissingRequirementError
 from premortem.faults import children
-from premortem.faults.inside import Inside
+from premortem.faults.children.inside import Inside
 from premortem.faults.namespaces import Namespaces
 from premortem.faults.strike import lifted, struck
 

@@ -13,9 +13,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from premortem.errors import FaultError
-from premortem.faults.lease import TTL_S, leased
+from premortem.faults.leases.lease import TTL_S, leased
+from premortem.faults.leases.undo import Continue, KillGroup
 from premortem.faults.strike import lifted, struck
-from premortem.faults.undo import Continue, KillGroup
 
 _EFFECT_S = 5.0  # a signal takes effect within microseconds; a machine that needs longer is stuck
 _LONGEST_BLOCK_S = 3600.0  # a command is no fault once it has started; the lease is for our death

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from premortem.faults.keeper import keeper
+from premortem.faults.leases.keeper import keeper
 
 Eventually = Callable[[Callable[[], bool]], None]
 

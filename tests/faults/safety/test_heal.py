@@ -13,14 +13,14 @@ from pathlib import Path
 import pytest
 
 from premortem.cli.heal import command
-from premortem.faults import lease_journal
 from premortem.faults.files import Files
-from premortem.faults.heal import Outcome, heal
-from premortem.faults.identity import Owner, born
-from premortem.faults.keeper import keeper
-from premortem.faults.lease import leased
-from premortem.faults.lease_journal import Entry
-from premortem.faults.undo import Continue, Undo
+from premortem.faults.leases import lease_journal
+from premortem.faults.leases.heal import Outcome, heal
+from premortem.faults.leases.identity import Owner, born
+from premortem.faults.leases.keeper import keeper
+from premortem.faults.leases.lease import leased
+from premortem.faults.leases.lease_journal import Entry
+from premortem.faults.leases.undo import Continue, Undo
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 

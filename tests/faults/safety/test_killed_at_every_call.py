@@ -19,11 +19,11 @@ import pytest
 from premortem.errors import FaultError
 from premortem.faults import syscalls
 from premortem.faults.files import Files
-from premortem.faults.heal import heal
-from premortem.faults.keeper import keeper
-from premortem.faults.lease import leased
+from premortem.faults.leases.heal import heal
+from premortem.faults.leases.keeper import keeper
+from premortem.faults.leases.lease import leased
+from premortem.faults.leases.undo import Continue
 from premortem.faults.syscalls import GO, Decision, Fail, Kill, Operation, Short
-from premortem.faults.undo import Continue
 
 pytestmark = pytest.mark.skipif(bool(syscalls.why_not()), reason=syscalls.why_not())
 

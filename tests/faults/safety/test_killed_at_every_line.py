@@ -21,11 +21,11 @@ import pytest
 
 from premortem import faults
 from premortem.errors import FaultError
-from premortem.faults import keeper as keeping
 from premortem.faults.files import Files
-from premortem.faults.heal import heal
-from premortem.faults.lease import leased
-from premortem.faults.undo import Continue, RemoveFolder
+from premortem.faults.leases import keeper as keeping
+from premortem.faults.leases.heal import heal
+from premortem.faults.leases.lease import leased
+from premortem.faults.leases.undo import Continue, RemoveFolder
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
@@ -50,7 +50,7 @@ def trace(frame, event, _):
         if seen == {step}:
             os.kill(os.getpid(), signal.SIGKILL)
     return trace
-from premortem.faults.watchdog import main
+from premortem.faults.leases.watchdog import main
 sys.settrace(trace)
 sys.exit(main())
 """

@@ -17,12 +17,12 @@ import pytest
 
 from premortem.errors import ConfigurationError, FaultError
 from premortem.events import Event
-from premortem.faults import lease_journal
 from premortem.faults.files import Files
-from premortem.faults.identity import Owner
-from premortem.faults.keeper import keeper
-from premortem.faults.lease import leased
-from premortem.faults.undo import Continue, PutBack, RestoreLimit
+from premortem.faults.leases import lease_journal
+from premortem.faults.leases.identity import Owner
+from premortem.faults.leases.keeper import keeper
+from premortem.faults.leases.lease import leased
+from premortem.faults.leases.undo import Continue, PutBack, RestoreLimit
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
@@ -165,8 +165,8 @@ def test_it_is_out_when_its_owner_dies(
 import os, signal, sys
 from pathlib import Path
 from premortem.faults.files import Files
-from premortem.faults.lease import leased
-from premortem.faults.undo import Continue
+from premortem.faults.leases.lease import leased
+from premortem.faults.leases.undo import Continue
 
 table, journal = Path({str(table)!r}), Path({str(journal)!r})
 with leased(Continue.of({child.pid}), what="frozen", journal=journal):

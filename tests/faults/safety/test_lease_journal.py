@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from premortem.errors import ConfigurationError
-from premortem.faults import lease_journal
-from premortem.faults.identity import Owner
-from premortem.faults.lease_journal import Entry
-from premortem.faults.undo import Continue
+from premortem.faults.leases import lease_journal
+from premortem.faults.leases.identity import Owner
+from premortem.faults.leases.lease_journal import Entry
+from premortem.faults.leases.undo import Continue
 
 OWNER = Owner(4711, "a boot/12")
 

@@ -18,8 +18,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from premortem.errors import FaultError
-from premortem.faults.identity import Owner, born
-from premortem.faults.undo import (
+from premortem.faults.leases.identity import Owner, born
+from premortem.faults.leases.undo import (
     KINDS,
     Continue,
     KillGroup,

@@ -10,7 +10,7 @@ import pytest
 
 from premortem.events import Event
 from premortem.faults import needs
-from premortem.faults.lease_journal import FOLDER_VARIABLE
+from premortem.faults.leases.lease_journal import FOLDER_VARIABLE
 
 Struck = Callable[[], list[tuple[str, str]]]
 Eventually = Callable[[Callable[[], bool]], None]

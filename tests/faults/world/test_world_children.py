@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from premortem.errors import FaultError, Hung, WorkerDiedError
 from premortem.faults import children, processes
-from premortem.faults.fresh import run_fresh
+from premortem.faults.children.fresh import run_fresh
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text() | st.binary(),

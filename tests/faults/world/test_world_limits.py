@@ -15,8 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from premortem.errors import FaultError, MissingRequirementError
-from premortem.faults import cgroups, limits
-from premortem.faults.limited import Limited, run
+from premortem.faults import limits
+from premortem.faults.limits import cgroups
+from premortem.faults.limits.limited import Limited, run
 
 Told = Callable[[], list[tuple[str, str]]]
 MIB = 1 << 20

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from premortem.errors import FaultError
-from premortem.faults.name_answers import CODES, KINDS, Question, answer, known, on_loopback
+from premortem.faults.dns.answers import CODES, KINDS, Question, answer, known, on_loopback
 
 LABELS = st.lists(st.from_regex(r"[a-z0-9-]{1,63}", fullmatch=True), min_size=1, max_size=4)
 

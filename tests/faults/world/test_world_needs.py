@@ -48,8 +48,9 @@ def test_the_names_alone_load_no_fault() -> None:
 def test_every_need_names_a_function_that_is_there() -> None:
     root = Path(needs.__file__).parent
     for need in needs.NEEDS.values():
-        path = root / f"{need.module}.py"
-        source = (path if path.exists() else root / need.module / "__init__.py").read_text(encoding="utf-8")
+        place = root / need.module.replace(".", "/")
+        path = place.with_suffix(".py")
+        source = (path if path.exists() else place / "__init__.py").read_text(encoding="utf-8")
         names = set()
         for node in ast.walk(ast.parse(source)):
             if isinstance(node, ast.FunctionDef):

@@ -2,7 +2,7 @@
 
 Cause:       The time limit is computed from the calendar's clock, which the machine may set back: NTP, a virtual
              machine that was moved, an administrator.
-Effect:      The job neither ends nor fails until the clock has caught up; every hour that it was set back is waited for.
+Effect:      The job neither ends nor fails until the clock has caught up: an hour for each that it was set back.
 Fix:         Measure how long something takes by the monotonic clock, which never goes back; the calendar is for people.
 Prevention:  Take the clock as an argument (premortem.ports), and let it jump in a test.
 """

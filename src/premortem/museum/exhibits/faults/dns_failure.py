@@ -3,7 +3,7 @@
 Cause:       Every call asks for the name anew, and "try again" from the name server is taken for "there is no such
              host". The host itself is up all the time.
 Effect:      socket.gaierror: Temporary failure in name resolution, in all jobs at once, and a night of restarts.
-Fix:         Where the answer is "try again", go to the address that last worked; where it is "no such host", believe it.
+Fix:         Where the answer is "try again", go to the address that last worked; believe "no such host".
 Prevention:  A resolver with a cache on every machine; tell EAI_AGAIN from EAI_NONAME wherever names are resolved.
 """
 

@@ -13,9 +13,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, fields
 
-from premortem.faults.undo.of_files import PutBack, RemoveFolder, put_back, sync_folder
-from premortem.faults.undo.of_processes import Continue, KillGroup, RestoreLimit
-from premortem.faults.undo.undone import Undone
+from premortem.faults.leases.undo.of_files import PutBack, RemoveFolder, put_back, sync_folder
+from premortem.faults.leases.undo.of_processes import Continue, KillGroup, RestoreLimit
+from premortem.faults.leases.undo.undone import Undone
 
 __all__ = [
     "KINDS",

@@ -18,8 +18,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from premortem.errors import FaultError
-from premortem.faults.name_answers import known, on_loopback
-from premortem.faults.name_server import NameServer, why_not
+from premortem.faults.dns.answers import known, on_loopback
+from premortem.faults.dns.server import NameServer, why_not
 from premortem.faults.strike import lifted, struck
 
 __all__ = ["NameServer", "failing", "slow", "why_not", "wrong"]

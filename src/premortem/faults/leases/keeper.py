@@ -19,12 +19,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from premortem.errors import FaultError, WorkerDiedError
-from premortem.faults import lease_journal
-from premortem.faults.identity import Owner
-from premortem.faults.undo import Undo, as_fields
+from premortem.faults.leases import lease_journal
+from premortem.faults.leases.identity import Owner
+from premortem.faults.leases.undo import Undo, as_fields
 
-_START = "import sys; sys.path.append(sys.argv[1]); from premortem.faults.watchdog import main; sys.exit(main())"
-_ROOT = str(Path(__file__).parents[2])
+_START = "import sys; sys.path.append(sys.argv[1]); from premortem.faults.leases.watchdog import main; sys.exit(main())"
+_ROOT = str(Path(__file__).parents[3])
 _NOT_INHERITED = ("LD_PRELOAD", "DYLD_", "FAKETIME")  # another clock, or failing calls, are for the subject alone
 _ANSWER_S = 20.0
 _CLOSE_S = 20.0

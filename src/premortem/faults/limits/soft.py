@@ -15,9 +15,9 @@ from pathlib import Path
 
 from premortem.errors import FaultError, MissingRequirementError
 from premortem.faults import processes
-from premortem.faults.lease import leased
+from premortem.faults.leases.lease import leased
+from premortem.faults.leases.undo import RestoreLimit
 from premortem.faults.strike import lifted, struck
-from premortem.faults.undo import RestoreLimit
 
 
 @contextmanager

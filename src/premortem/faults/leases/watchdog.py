@@ -27,9 +27,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from premortem.errors import FaultError
-from premortem.faults import lease_journal
-from premortem.faults.identity import Owner
-from premortem.faults.undo import PutBack, Undo, from_fields
+from premortem.faults.leases import lease_journal
+from premortem.faults.leases.identity import Owner
+from premortem.faults.leases.undo import PutBack, Undo, from_fields
 
 REQUESTS, ANSWERS = 0, 1
 _IGNORED = (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGTSTP, signal.SIGPIPE)

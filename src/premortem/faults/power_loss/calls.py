@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 
-from premortem.faults.power_loss_disk import FOLDER, Disk, Entry, Resize, Write, parent
+from premortem.faults.power_loss.disk import FOLDER, Disk, Entry, Resize, Write, parent
 from premortem.faults.syscalls.calls import WRITES
 from premortem.faults.syscalls.operations import Operation
 

@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from premortem.errors import FaultError, MissingRequirementError
-from premortem.faults.soft_limits import held_to_threads, lowered, move, restore
+from premortem.faults.limits.soft import held_to_threads, lowered, move, restore
 
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from premortem.faults.power_loss_disk import FOLDER, Change, Content, Disk, Entry, Resize, Write, applied, renamed
+from premortem.faults.power_loss.disk import FOLDER, Change, Content, Disk, Entry, Resize, Write, applied, renamed
 
 MOST = 8
 BLOCK_BYTES = 4096  # what a disk writes at once, or not at all

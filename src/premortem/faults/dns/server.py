@@ -21,9 +21,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from premortem.errors import FaultError, MissingRequirementError
-from premortem.faults import name_answers, namespaces
-from premortem.faults.inside import Inside
-from premortem.faults.name_answers import Question
+from premortem.faults import namespaces
+from premortem.faults.children.inside import Inside
+from premortem.faults.dns import answers
+from premortem.faults.dns.answers import Question
 from premortem.faults.namespaces import Namespaces
 from premortem.faults.strike import lifted, struck
 
@@ -68,7 +69,7 @@ class NameServer(Inside):
     """
 
     def __init__(self, hosts: Mapping[str, str]) -> None:
-        self._hosts = {name.lower(): name_answers.on_loopback(address) for name, address in hosts.items()}
+        self._hosts = {name.lower(): answers.on_loopback(address) for name, address in hosts.items()}
         self._trouble: _Trouble | None = None
         self._told: _Trouble | None = None
         self.asked: list[str] = []
@@ -104,7 +105,7 @@ class NameServer(Inside):
     @contextmanager
     def failing(self, kind: str = "SERVFAIL", name: str = "") -> Iterator[None]:
         """Answer SERVFAIL, NXDOMAIN, REFUSED, TRUNCATED, nothing at all (TIMEOUT) ..., for one `name` or for all."""
-        with self._troubled(_Trouble(name_answers.known(kind), name=name.lower())):
+        with self._troubled(_Trouble(answers.known(kind), name=name.lower())):
             yield
 
     @contextmanager
@@ -118,7 +119,7 @@ class NameServer(Inside):
     @contextmanager
     def wrong(self, address: str, name: str = "") -> Iterator[None]:
         """Answer with another address, on loopback: an old record, or somebody else's."""
-        with self._troubled(_Trouble("NOERROR", address=name_answers.on_loopback(address), name=name.lower())):
+        with self._troubled(_Trouble("NOERROR", address=answers.on_loopback(address), name=name.lower())):
             yield
 
     def enter(self) -> None:
@@ -168,7 +169,7 @@ class NameServer(Inside):
             due += trouble.delay_s
             if trouble.kind:
                 kind, address = trouble.kind, trouble.address
-        if (said := name_answers.answer(question, kind, address)) is not None:
+        if (said := answers.answer(question, kind, address)) is not None:
             yield due, said, sender
 
     def _set_up(self) -> tuple[int, ...]:

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TypeVar, cast, overload
 
 from premortem.errors import Hung, WorkerDiedError
-from premortem.faults.child_life import Life, Prepare, flush
+from premortem.faults.children.life import Life, Prepare, flush
 
 T = TypeVar("T")
 

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import Self
 
 from premortem.errors import FaultError
-from premortem.faults.identity import born
-from premortem.faults.undo.undone import Undone
+from premortem.faults.leases.identity import born
+from premortem.faults.leases.undo.undone import Undone
 
 
 @dataclass(frozen=True, slots=True)

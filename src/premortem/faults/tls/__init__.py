@@ -18,7 +18,7 @@ from typing import Self
 
 from premortem.errors import FaultError, MissingRequirementError
 from premortem.faults.strike import lifted, struck
-from premortem.faults.tls_kinds import KINDS, contexts, known, serve
+from premortem.faults.tls.kinds import KINDS, contexts, known, serve
 from premortem.ports import Clock, SystemClock
 
 _PATIENCE_S = 10.0  # for a client that connects and then says nothing

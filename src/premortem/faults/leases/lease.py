@@ -22,10 +22,10 @@ from pathlib import Path
 
 from premortem.errors import ConfigurationError, FaultError, WorkerDiedError
 from premortem.events import emit
-from premortem.faults import lease_journal
-from premortem.faults.identity import Owner
-from premortem.faults.keeper import Answer, Request, keeper
-from premortem.faults.undo import PutBack, Undo
+from premortem.faults.leases import lease_journal
+from premortem.faults.leases.identity import Owner
+from premortem.faults.leases.keeper import Answer, Request, keeper
+from premortem.faults.leases.undo import PutBack, Undo
 from premortem.ports import Clock, SystemClock
 
 TTL_S = 60.0

@@ -15,7 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from premortem.errors import FaultError, MissingRequirementError
-from premortem.faults.inside import Inside
+from premortem.faults.children.inside import Inside
 from premortem.faults.strike import lifted, struck
 
 _ROOT = Path("/sys/fs/cgroup")

@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from premortem.errors import FaultError
-from premortem.faults.certificates import Authority
+from premortem.faults.tls.certificates import Authority
 from premortem.ports import Clock
 
 _BODY = b"ok"

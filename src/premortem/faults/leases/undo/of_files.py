@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from premortem.faults.identity import Owner
+from premortem.faults.leases.identity import Owner
+from premortem.faults.leases.undo.undone import Undone
 from premortem.faults.strike import inside
-from premortem.faults.undo.undone import Undone
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from premortem.errors import ConfigurationError
-from premortem.faults.identity import Owner, born
-from premortem.faults.undo import Undo, as_fields, from_fields, sync_folder
+from premortem.faults.leases.identity import Owner, born
+from premortem.faults.leases.undo import Undo, as_fields, from_fields, sync_folder
 
 FOLDER_VARIABLE = "PREMORTEM_FAULTS"
 DEFAULT_FOLDER = Path(".premortem/faults")

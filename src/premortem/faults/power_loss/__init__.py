@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from premortem.errors import ConfigurationError, FaultError
-from premortem.faults.power_loss_calls import follow
-from premortem.faults.power_loss_disk import FOLDER, Disk
-from premortem.faults.power_loss_variants import Variant, seen, variants
+from premortem.faults.power_loss.calls import follow
+from premortem.faults.power_loss.disk import FOLDER, Disk
+from premortem.faults.power_loss.variants import Variant, seen, variants
 from premortem.faults.strike import struck
 from premortem.faults.syscalls.operations import Operation
 

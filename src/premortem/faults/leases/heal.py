@@ -14,9 +14,9 @@ from enum import StrEnum
 from pathlib import Path
 
 from premortem.errors import ConfigurationError, FaultError
-from premortem.faults import lease_journal
-from premortem.faults.lease_journal import Entry, Recorded
-from premortem.faults.undo import PutBack, Undo
+from premortem.faults.leases import lease_journal
+from premortem.faults.leases.lease_journal import Entry, Recorded
+from premortem.faults.leases.undo import PutBack, Undo
 
 ASIDE = "aside"
 

@@ -11,7 +11,7 @@ from typing import TypeVar, cast, overload
 from premortem.errors import FaultError
 from premortem.faults import children
 from premortem.faults.children import Ended
-from premortem.faults.soft_limits import held_to_threads, move, refuse_no_change
+from premortem.faults.limits.soft import held_to_threads, move, refuse_no_change
 from premortem.faults.strike import lifted, struck
 
 T = TypeVar("T")

@@ -26,7 +26,7 @@ from premortem.faults.children import Ended
 
 T = TypeVar("T")
 
-_START = "from premortem.faults.fresh import answer; answer()"
+_START = "from premortem.faults.children.fresh import answer; answer()"
 
 
 def run_fresh(
