@@ -26,7 +26,7 @@ def test_defaults_and_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PREMORTEM_RETAIL_CHUNK_ROWS", "7")
     settings = read_settings()
     assert settings.retail_chunk_rows == 7
-    assert settings.postgres_url.get_secret_value() == URL
+    assert settings.postgres_url.reveal() == URL
     assert read_settings(chunk_rows=8).retail_chunk_rows == 8
 
 

@@ -133,7 +133,7 @@ def test_the_campaign_in_short(tmp_path: Path) -> None:
 
     if syscalls.why_not():
         pytest.skip(f"system calls: {syscalls.why_not()}")
-    command = [sys.executable, str(CAMPAIGN), "run", "--budget", "4", "--seed", "3", "--folder", str(tmp_path)]
+    command = [sys.executable, str(CAMPAIGN), "run", "--budget", "2", "--seed", "3", "--folder", str(tmp_path)]
     ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert ran.stdout.count("nothing wrong under") == 2, ran.stdout

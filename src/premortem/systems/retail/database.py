@@ -143,7 +143,7 @@ def _open(target: Target, settings: RetailSettings) -> psycopg.Connection:
         **_KEEPALIVES,
         "tcp_user_timeout": int(settings.retail_statement_timeout_s * 1000),
         "application_name": "premortem-retail",
-        **conninfo.conninfo_to_dict(target.url.get_secret_value()),
+        **conninfo.conninfo_to_dict(target.url.reveal()),
         "connect_timeout": settings.retail_connect_timeout_s,
     }
     failure: DatabaseError

@@ -168,21 +168,25 @@ def _head(text: texts.Text) -> _Head:
 
 def _cut(text: texts.Text, offset: int, size: int) -> Iterator[bytes]:
     """The text from `offset` on in parts of `size` bytes, and what is missing to the end of a record."""
-    rest = b""
+    pending: list[bytes] = []
+    held = 0
     for block in text.blocks(offset):
-        rest = rest + block if rest else block
-        begin = 0
-        while (end := record_end(rest, begin, size)) is not None:
-            yield rest[begin:end]
-            begin = end
-        rest = rest[begin:]
-        if len(rest) > size + MAX_RECORD_BYTES:
+        pending.append(block)
+        held += len(block)
+        if held < size:
+            continue
+        data, begin = b"".join(pending), 0
+        while (end := record_end(data, begin, size)) is not None:
+            yield data[begin:end]
+            begin, offset = end, offset + end - begin
+        pending, held = [data[begin:]], len(data) - begin
+        if held > size + MAX_RECORD_BYTES:
             raise SourceError(
                 f"line {text.line(offset) + 1} and after: no record ends within {MAX_RECORD_BYTES:,} bytes, so a quote "
                 "is opened there and not closed; export it again"
             )
-    if rest:
-        yield rest
+    if held:
+        yield b"".join(pending)
 
 
 def record_end(data: bytes, begin: int, size: int) -> int | None:

@@ -3,117 +3,139 @@
 Laws:
 - Everything that is missing, nonsensical or misspelt is named in one error: value, rule, way out.
 - There is no default credential, and no secret in a message, a repr or a log.
+- Read by the standard library: a command of two seconds has no quarter of a second for a library of settings.
 """
 
 from __future__ import annotations
 
 import difflib
+import math
 import os
-from collections.abc import Iterable
-
-from pydantic import Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from collections.abc import Iterable, Mapping
+from dataclasses import Field, dataclass, field, fields, replace
 
 from premortem.errors import ConfigurationError
+from premortem.systems.retail.secret import Secret
 from premortem.systems.retail.target import URL_RULE, url_problem
 
 PREFIX = "PREMORTEM_"
 _OURS = f"{PREFIX}RETAIL_"
 
 
-class RetailSettings(BaseSettings):
-    """What an ingest may be told. Each field's description is the rule that its value must keep."""
+@dataclass(frozen=True, slots=True)
+class _Bounds:
+    """A number from `low` to `high`, `whole` or not; `above` where `low` itself is not allowed."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore", hide_input_in_errors=True)
+    low: float
+    high: float
+    unit: str = ""
+    whole: bool = False
+    above: bool = False
 
-    postgres_url: SecretStr = Field(description=URL_RULE)
-    retail_chunk_rows: int = Field(
-        default=50_000, ge=1, le=1_000_000, description="must be a whole number of rows from 1 to 1000000"
-    )
-    retail_connect_timeout_s: int = Field(
-        default=10, ge=2, le=300, description="must be a whole number of seconds from 2 to 300"
-    )
-    retail_statement_timeout_s: float = Field(
-        default=60.0, ge=0.1, le=3600, allow_inf_nan=False, description="must be a number of seconds from 0.1 to 3600"
-    )
-    retail_attempts: int = Field(default=5, ge=1, le=100, description="must be a whole number from 1 to 100")
-    retail_chunk_deadline_s: float = Field(
-        default=300.0, ge=0.1, le=3600, allow_inf_nan=False, description="must be a number of seconds from 0.1 to 3600"
-    )
-    retail_wait_s: float = Field(
-        default=3600.0, ge=0, le=86_400, allow_inf_nan=False, description="must be a number of seconds from 0 to 86400"
-    )
-    retail_max_dead_share: float = Field(
-        default=0.5, ge=0, le=1, allow_inf_nan=False, description="must be a number from 0 to 1"
-    )
-    retail_price_max: float = Field(
-        default=10_000.0,
-        gt=0,
-        le=1e9,
-        allow_inf_nan=False,
-        description="must be a number above 0 and up to 1000000000",
-    )
+    def rule(self) -> str:
+        """In words."""
+        kind = f"a {'whole ' if self.whole else ''}number{self.unit}"
+        if self.above:
+            return f"must be {kind} above {self.low:g} and up to {self.high:.0f}"
+        return f"must be {kind} from {self.low:g} to {self.high:.12g}"
+
+    def read(self, value: object) -> float | None:
+        """`value` as a number within the bounds; None where it is none."""
+        try:
+            number = int(str(value)) if self.whole else float(str(value))
+        except ValueError:
+            return None
+        if not math.isfinite(number) or not self.low <= number <= self.high or (self.above and number == self.low):
+            return None
+        return number
+
+
+def _whole(default: int, low: int, high: int, unit: str = "") -> int:
+    made: int = field(default=default, metadata={"bounds": _Bounds(low, high, unit, whole=True)})
+    return made
+
+
+def _real(default: float, low: float, high: float, unit: str = "", *, above: bool = False) -> float:
+    made: float = field(default=default, metadata={"bounds": _Bounds(low, high, unit, above=above)})
+    return made
+
+
+@dataclass(frozen=True, slots=True)
+class RetailSettings:
+    """What an ingest may be told; each field is PREMORTEM_ and its name in capitals."""
+
+    postgres_url: Secret
+    retail_chunk_rows: int = _whole(50_000, 1, 1_000_000, " of rows")
+    retail_connect_timeout_s: int = _whole(10, 2, 300, " of seconds")
+    retail_statement_timeout_s: float = _real(60.0, 0.1, 3600, " of seconds")
+    retail_attempts: int = _whole(5, 1, 100)
+    retail_chunk_deadline_s: float = _real(300.0, 0.1, 3600, " of seconds")
+    retail_wait_s: float = _real(3600.0, 0, 86_400, " of seconds")
+    retail_max_dead_share: float = _real(0.5, 0, 1)
+    retail_price_max: float = _real(10_000.0, 0, 1e9, above=True)
     # The column is an integer of 32 bits.
-    retail_quantity_max: int = Field(
-        default=100_000, ge=1, le=2_000_000_000, description="must be a whole number from 1 to 2000000000"
-    )
-
-    @field_validator("postgres_url")
-    @classmethod
-    def _usable(cls, url: SecretStr) -> SecretStr:
-        problem = url_problem(url.get_secret_value())
-        if problem is not None:
-            raise ValueError(problem)
-        return url
+    retail_quantity_max: int = _whole(100_000, 1, 2_000_000_000)
 
 
-def read_settings(postgres_url: str | SecretStr | None = None, **overrides: float | None) -> RetailSettings:
+def read_settings(postgres_url: str | Secret | None = None, **overrides: float | None) -> RetailSettings:
     """The settings of the environment, with the arguments that are not None put over them.
 
     `overrides` are named as the fields without `retail_`: `read_settings(url, max_dead_share=0.1)`.
     Raises `ConfigurationError` that names all that is wrong at once.
     """
-    arguments: dict[str, object] = {"postgres_url": postgres_url}
-    arguments |= {f"retail_{name}": value for name, value in overrides.items()}
-    problems = _misspelt(arguments)
-    settings = None
-    try:
-        # A BaseSettings reads the environment here too; what is given by argument comes first.
-        settings = RetailSettings.model_validate({k: v for k, v in arguments.items() if v is not None})
-    except ValidationError as error:
-        problems += _problems(error)
-    if settings is None or problems:
-        # Raised out of the handler: pydantic's own error, which holds the values, is not chained to it.
+    given: dict[str, object] = {f"retail_{name}": value for name, value in overrides.items()}
+    given["postgres_url"] = postgres_url
+    environment = {name.upper(): value for name, value in os.environ.items() if name.upper().startswith(PREFIX)}
+    problems = _misspelt(given, environment)
+    numbers: dict[str, float] = {}
+    url = _url(given.pop("postgres_url"), environment, problems)
+    for one in fields(RetailSettings)[1:]:
+        value = given.get(one.name)
+        value = environment.get(_variable(one.name)) if value is None else value
+        if value is not None:
+            _number(one, value, numbers, problems)
+    if url is None or problems:
         count = "one setting is" if len(problems) == 1 else f"{len(problems)} settings are"
         raise ConfigurationError(f"{count} not usable:\n" + "\n".join(f"  {problem}" for problem in problems))
-    return settings
+    return replace(RetailSettings(url), **numbers)
 
 
-def _problems(error: ValidationError) -> list[str]:
-    said = []
-    for problem in error.errors(include_url=False, include_context=False):
-        field = str(problem["loc"][0])
-        name = PREFIX + field.upper()
-        rule = RetailSettings.model_fields[field].description
-        if problem["type"] == "missing":
-            said.append(f"{name} is not set: {rule}; set it, or give the URL as an argument")
-        elif field == "postgres_url":
-            said.append(f"{name} {problem['msg'].removeprefix('Value error, ')}")
-        else:
-            default = RetailSettings.model_fields[field].default
-            said.append(f"{name}={problem['input']!r}: {rule}; leave it out for the default of {default:g}")
-    return said
+def _variable(name: str) -> str:
+    return PREFIX + name.upper()
 
 
-def _misspelt(arguments: Iterable[str]) -> list[str]:
+def _url(given: object, environment: Mapping[str, str], problems: list[str]) -> Secret | None:
+    name = _variable("postgres_url")
+    text = given.reveal() if isinstance(given, Secret) else environment.get(name) if given is None else str(given)
+    if text is None:
+        problems.append(f"{name} is not set: {URL_RULE}; set it, or give the URL as an argument")
+        return None
+    problem = url_problem(text)
+    if problem is not None:
+        problems.append(f"{name} {problem}")
+        return None
+    return Secret(text)
+
+
+def _number(one: Field[object], value: object, numbers: dict[str, float], problems: list[str]) -> None:
+    bounds: _Bounds = one.metadata["bounds"]
+    number = bounds.read(value)
+    if number is not None:
+        numbers[one.name] = number
+        return
+    assert isinstance(one.default, int | float)
+    problems.append(
+        f"{_variable(one.name)}={value!r}: {bounds.rule()}; leave it out for the default of {one.default:g}"
+    )
+
+
+def _misspelt(given: Iterable[str], environment: Iterable[str]) -> list[str]:
     """A setting that nobody reads is worse than a wrong one: it looks as if it held."""
-    known = {PREFIX + field.upper() for field in RetailSettings.model_fields}
-    named = {PREFIX + name.upper() for name in arguments}
-    named |= {name for name in os.environ if name.upper().startswith(_OURS)}
+    known = {_variable(one.name) for one in fields(RetailSettings)}
+    named = {_variable(name) for name in given} | {name for name in environment if name.startswith(_OURS)}
     said = []
-    for name in sorted(named):
-        if name.upper() not in known:
-            near = difflib.get_close_matches(name.upper(), sorted(known), n=1)
-            way_out = f"did you mean {near[0]}?" if near else f"there are: {', '.join(sorted(known))}"
-            said.append(f"{name} is no setting of this program; {way_out}")
+    for name in sorted(named - known):
+        near = difflib.get_close_matches(name, sorted(known), n=1)
+        way_out = f"did you mean {near[0]}?" if near else f"there are: {', '.join(sorted(known))}"
+        said.append(f"{name} is no setting of this program; {way_out}")
     return said

@@ -10,9 +10,9 @@ from urllib.parse import urlsplit
 
 import psycopg
 from psycopg import conninfo
-from pydantic import SecretStr
 
 from premortem.errors import ConfigurationError
+from premortem.systems.retail.secret import Secret
 
 URL_RULE = "must be like postgresql://USER:PASSWORD@HOST:PORT/DATABASE"
 _ENCODE = "write the characters @ : / ? # % in a password as %40 %3A %2F %3F %23 %25"
@@ -23,12 +23,12 @@ _SECRETS = ("password", "sslpassword", "oauth_client_secret")
 class Target:
     """A database: `str()` of it is fit for a message."""
 
-    url: SecretStr
+    url: Secret
     host: str
     port: str
     database: str
     user: str
-    secrets: tuple[SecretStr, ...]
+    secrets: tuple[Secret, ...]
 
     def __str__(self) -> str:
         return f"{self.host}:{self.port}, database {self.database!r}, user {self.user!r}"
@@ -36,18 +36,18 @@ class Target:
     def scrub(self, text: str) -> str:
         """`text` on one line, with every secret of the URL struck out."""
         for secret in (self.url, *self.secrets):
-            text = text.replace(secret.get_secret_value(), "***")
+            text = text.replace(secret.reveal(), "***")
         return " ".join(text.split())
 
 
-def parse_target(url: str | SecretStr) -> Target:
+def parse_target(url: str | Secret) -> Target:
     """The database that `url` names; raises `ConfigurationError` without quoting it."""
-    secret = SecretStr(url) if isinstance(url, str) else url
-    problem = url_problem(secret.get_secret_value())
+    secret = Secret(url) if isinstance(url, str) else url
+    problem = url_problem(secret.reveal())
     if problem is not None:
         raise ConfigurationError(f"the URL of the database: {problem}")
-    parts = {name: str(value) for name, value in conninfo.conninfo_to_dict(secret.get_secret_value()).items()}
-    secrets = tuple(SecretStr(parts[name]) for name in _SECRETS if parts.get(name))
+    parts = {name: str(value) for name, value in conninfo.conninfo_to_dict(secret.reveal()).items()}
+    secrets = tuple(Secret(parts[name]) for name in _SECRETS if parts.get(name))
     user = parts.get("user", "")
     return Target(
         secret, parts["host"], parts.get("port", "5432"), parts.get("dbname", user or "(default)"), user, secrets

@@ -67,8 +67,7 @@ class _Survey:
     digest: hashlib._Hash = field(default_factory=hashlib.sha256)
     sums: list[int] = field(default_factory=list)
     size: int = 0
-    lines: int = 0
-    bad_line: int = 0  # the first line that is no UTF-8; 0 is none
+    bad_at: int = -1  # the first byte that is no UTF-8; -1 is none
     beyond_ascii: bool = False  # something besides ASCII made sense as UTF-8
     decode: codecs.IncrementalDecoder = field(default_factory=codecs.getincrementaldecoder("utf-8"))
 
@@ -78,15 +77,14 @@ class _Survey:
         self.size += len(block)
         if not block.isascii() or self.decode.getstate()[0]:
             self.look(block)
-        if not self.bad_line:
-            self.lines += block.count(b"\n")
 
     def look(self, block: bytes, *, final: bool = False) -> None:
         pending = self.decode.getstate()[0]
         try:
             text = self.decode.decode(block, final)
         except UnicodeDecodeError as error:
-            self.bad_line = self.bad_line or self.lines + (pending + block).count(b"\n", 0, error.start) + 1
+            if self.bad_at < 0:
+                self.bad_at = self.size - len(block) - len(pending) + error.start
             # From here on only one thing is asked: does the rest look like UTF-8 anywhere?
             self.decode = codecs.getincrementaldecoder("utf-8")("ignore")
             text = self.decode.decode(pending + block, final)
@@ -105,15 +103,14 @@ def text_of(file: BinaryIO) -> Text:
     if head.startswith(UTF_16):
         return _converted(file, "utf-16", sha256, "the file is UTF-16, as Excel's 'Unicode text': converted")
     survey.look(b"", final=True)
-    if not survey.bad_line:
+    if survey.bad_at < 0:
         begin = len(codecs.BOM_UTF8) if head.startswith(codecs.BOM_UTF8) else 0
         return Text(file, sha256, begin, survey.size, tuple(survey.sums))
+    line = Text(file, sha256, 0, survey.size, tuple(survey.sums)).line(survey.bad_at) + 1
     # Latin-1 hardly ever looks like UTF-8; where some of it does, it is UTF-8 and a byte of it is broken.
     if survey.beyond_ascii:
-        raise SourceError(
-            f"line {survey.bad_line}: is damaged UTF-8 text; was it cut off or mixed? Export it again"
-        ) from None
-    said = f"the file is not UTF-8 (line {survey.bad_line}): read as Latin-1, so check accents and currency signs"
+        raise SourceError(f"line {line}: is damaged UTF-8 text; was it cut off or mixed? Export it again") from None
+    said = f"the file is not UTF-8 (line {line}): read as Latin-1, so check accents and currency signs"
     return _converted(file, "latin-1", sha256, said)
 
 
