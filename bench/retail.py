@@ -232,9 +232,11 @@ def page(what: str, tables: Sequence[str], goals: Sequence[Goal]) -> str:
     return (
         "# The retail pipeline: what it costs\n\n"
         f"Written by `make bench-retail` on {datetime.now(UTC):%Y-%m-%d}: Python {platform.python_version()}, "
-        f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores. {versions}.\n\n{what}. {said}\n\n"
+        f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores. {versions}.\n\n"
+        f"{what}. {said}\n\n"
         f"## Goals\n\n| what | goal | seen | held |\n| --- | --- | ---: | --- |\n{goal_rows}\n\n"
-        f"Ours hashes the file, validates every row by {len(RULES)} rules, keeps dead letters with their reasons, and commits each "
+        f"Ours hashes the file, validates every row by {len(RULES)} rules, keeps dead letters with their reasons, and "
+        "commits each "
         "chunk with its progress. `\\copy` and the peers do none of it.\n\n"
         f"## Beside `\\copy`\n\nRatios to `\\copy`.\n\n{tables[0]}\n"
         f"## Beside dlt and pandas\n\nRatios to ours, in the same rounds.\n\n{tables[1]}\n"

@@ -12,7 +12,8 @@ import difflib
 import math
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import Field, dataclass, field, fields, replace
+from dataclasses import Field, dataclass, field, fields
+from typing import cast
 
 from premortem.errors import ConfigurationError
 from premortem.systems.retail.secret import Secret
@@ -97,7 +98,8 @@ def read_settings(postgres_url: str | Secret | None = None, **overrides: float |
     if url is None or problems:
         count = "one setting is" if len(problems) == 1 else f"{len(problems)} settings are"
         raise ConfigurationError(f"{count} not usable:\n" + "\n".join(f"  {problem}" for problem in problems))
-    return replace(RetailSettings(url), **numbers)
+    # Whole numbers are where whole numbers have to be: `_Bounds.read` saw to that.
+    return RetailSettings(url, **cast("dict[str, int]", numbers))
 
 
 def _variable(name: str) -> str:
