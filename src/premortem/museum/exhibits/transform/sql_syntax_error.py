@@ -6,7 +6,8 @@ Effect:      The DELETE has happened, the INSERT has not: an empty table behind 
              of SQL, and nobody knows from which of forty files.
 Fix:         Send the file as one text in one transaction: PostgreSQL reads all of it before it does any of it. Say
              file and line.
-Prevention:  premortem retail runs its steps this way; in CI, run every file against an empty database.
+Prevention:  A step is one transaction, and its errors name file and line (premortem.systems.retail.steps); in CI, run
+             every file against an empty database.
 """
 
 import psycopg
