@@ -29,7 +29,7 @@ from premortem.durable import (
     ValkeyStore,
     write_atomically,
 )
-from premortem.durable.stores import CheckpointStore
+from premortem.durable.checkpoint.stores import CheckpointStore
 from premortem.model.codec import Json
 from premortem.servers import Servers
 

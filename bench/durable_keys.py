@@ -27,10 +27,10 @@ from premortem.durable import (
     ValkeyKeys,
     ValkeyLetters,
 )
-from premortem.durable.dead_letter_stores import postgres as letters_postgres
-from premortem.durable.dead_letter_stores import sqlite as letters_sqlite
-from premortem.durable.idempotency_stores import postgres as keys_postgres
-from premortem.durable.idempotency_stores import sqlite as keys_sqlite
+from premortem.durable.dead_letters.stores import postgres as letters_postgres
+from premortem.durable.dead_letters.stores import sqlite as letters_sqlite
+from premortem.durable.idempotency.stores import postgres as keys_postgres
+from premortem.durable.idempotency.stores import sqlite as keys_sqlite
 from premortem.servers import Servers
 
 ROUNDS, CALLS = 3, 300

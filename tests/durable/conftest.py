@@ -12,13 +12,13 @@ from typing import Any, Protocol
 
 import pytest
 
-from premortem.durable.stores import CheckpointStore
-from premortem.durable.stores.file import FileStore
-from premortem.durable.stores.postgres import PostgresStore, create_tables
-from premortem.durable.stores.resp import Connection, Server
-from premortem.durable.stores.sqlite import SqliteStore
-from premortem.durable.stores.sqlite import create_tables as create_sqlite_tables
-from premortem.durable.stores.valkey import ValkeyStore
+from premortem.durable.checkpoint.stores import CheckpointStore
+from premortem.durable.checkpoint.stores.file import FileStore
+from premortem.durable.checkpoint.stores.postgres import PostgresStore, create_tables
+from premortem.durable.checkpoint.stores.sqlite import SqliteStore
+from premortem.durable.checkpoint.stores.sqlite import create_tables as create_sqlite_tables
+from premortem.durable.checkpoint.stores.valkey import ValkeyStore
+from premortem.durable.sessions.resp import Connection, Server
 from premortem.events import Event, listening
 from premortem.experiment.postgres import Database
 from premortem.faults import power_loss, syscalls

@@ -15,7 +15,7 @@ from premortem.durable import (
     OwnedError,
     StaleOwnerError,
 )
-from premortem.durable.checkpoint_rules import AFTER_LOSS
+from premortem.durable.checkpoint.rules import AFTER_LOSS
 from premortem.durable.errors import MigrationError
 from premortem.errors import ConfigurationError
 from premortem.events import Event

@@ -20,7 +20,7 @@ from premortem.durable import (
     StoreDownError,
     ValkeyStore,
 )
-from premortem.durable.stores.postgres import create_tables
+from premortem.durable.checkpoint.stores.postgres import create_tables
 from premortem.errors import ConfigurationError
 from premortem.events import Event
 from premortem.experiment.postgres import Database
@@ -326,7 +326,7 @@ def test_a_fork_opens_a_connection_of_its_own(request: pytest.FixtureRequest, ki
 
 def test_a_valkey_that_forgot_is_told(valkey: str, heard: list[Event]) -> None:
     """A failover to a replica that was behind: fewer versions than were promised."""
-    from premortem.durable.stores.resp import Connection, Server  # noqa: PLC0415 - the judge's own
+    from premortem.durable.sessions.resp import Connection, Server  # noqa: PLC0415 - the judge's own
 
     store, judge = ValkeyStore(valkey), Connection(Server.of(valkey), 5)
     checkpoint = Checkpoint(store, "job")

@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 
 from premortem.durable import Checkpoint, OwnedError, StaleOwnerError
-from premortem.durable.stores import CheckpointStore
-from premortem.durable.stores.file import FileStore
-from premortem.durable.stores.postgres import PostgresStore
-from premortem.durable.stores.sqlite import SqliteStore
-from premortem.durable.stores.valkey import ValkeyStore
+from premortem.durable.checkpoint.stores import CheckpointStore
+from premortem.durable.checkpoint.stores.file import FileStore
+from premortem.durable.checkpoint.stores.postgres import PostgresStore
+from premortem.durable.checkpoint.stores.sqlite import SqliteStore
+from premortem.durable.checkpoint.stores.valkey import ValkeyStore
 
 FORK = multiprocessing.get_context("fork")
 Open = Callable[[], CheckpointStore]

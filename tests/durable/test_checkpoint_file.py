@@ -208,7 +208,7 @@ def test_a_sqlite_file_that_is_none_is_told(tmp_path: Path) -> None:
 
 
 def test_data_and_progress_in_sqlite_commit_together_or_not_at_all(tmp_path: Path) -> None:
-    from premortem.durable.stores.sqlite import create_tables  # noqa: PLC0415 - beside its use
+    from premortem.durable.checkpoint.stores.sqlite import create_tables  # noqa: PLC0415 - beside its use
 
     connection = sqlite3.connect(tmp_path / "work.db")
     create_tables(connection)

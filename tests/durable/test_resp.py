@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from premortem.durable.stores.resp import Connection, Reply, RespError, Server, encoded
+from premortem.durable.sessions.resp import Connection, Reply, RespError, Server, encoded
 from premortem.errors import ConfigurationError
 
 

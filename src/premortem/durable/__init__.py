@@ -12,12 +12,16 @@ if TYPE_CHECKING:
     from premortem.durable.append_log import AppendLog
     from premortem.durable.atomic_file import AtomicFile, read_whole, write_atomically
     from premortem.durable.checkpoint import Checkpoint, Claim, Saved
-    from premortem.durable.dead_letter_rules import DeadLetter
-    from premortem.durable.dead_letter_stores.file import FileLetters
-    from premortem.durable.dead_letter_stores.postgres import PostgresLetters
-    from premortem.durable.dead_letter_stores.sqlite import SqliteLetters
-    from premortem.durable.dead_letter_stores.valkey import ValkeyLetters
+    from premortem.durable.checkpoint.stores.file import FileStore
+    from premortem.durable.checkpoint.stores.postgres import PostgresStore
+    from premortem.durable.checkpoint.stores.sqlite import SqliteStore
+    from premortem.durable.checkpoint.stores.valkey import ValkeyStore
     from premortem.durable.dead_letters import DeadLetters
+    from premortem.durable.dead_letters.rules import DeadLetter
+    from premortem.durable.dead_letters.stores.file import FileLetters
+    from premortem.durable.dead_letters.stores.postgres import PostgresLetters
+    from premortem.durable.dead_letters.stores.sqlite import SqliteLetters
+    from premortem.durable.dead_letters.stores.valkey import ValkeyLetters
     from premortem.durable.errors import (
         CheckpointDamagedError,
         DamagedError,
@@ -35,12 +39,12 @@ if TYPE_CHECKING:
         TooManyDeadLettersError,
         UnknownOutcomeError,
     )
-    from premortem.durable.fingerprints import fingerprint
     from premortem.durable.idempotency import Idempotency
-    from premortem.durable.idempotency_guard import idempotent
-    from premortem.durable.idempotency_stores.postgres import PostgresKeys
-    from premortem.durable.idempotency_stores.sqlite import SqliteKeys
-    from premortem.durable.idempotency_stores.valkey import ValkeyKeys
+    from premortem.durable.idempotency.fingerprints import fingerprint
+    from premortem.durable.idempotency.guard import idempotent
+    from premortem.durable.idempotency.stores.postgres import PostgresKeys
+    from premortem.durable.idempotency.stores.sqlite import SqliteKeys
+    from premortem.durable.idempotency.stores.valkey import ValkeyKeys
     from premortem.durable.reconcile import (
         Columns,
         IterableSide,
@@ -50,10 +54,6 @@ if TYPE_CHECKING:
         orphans,
         repair_plan,
     )
-    from premortem.durable.stores.file import FileStore
-    from premortem.durable.stores.postgres import PostgresStore
-    from premortem.durable.stores.sqlite import SqliteStore
-    from premortem.durable.stores.valkey import ValkeyStore
 
 _HOMES = {
     "AppendLog": "append_log",
@@ -63,12 +63,12 @@ _HOMES = {
     "Claim": "checkpoint",
     "Columns": "reconcile",
     "DamagedError": "errors",
-    "DeadLetter": "dead_letter_rules",
+    "DeadLetter": "dead_letters.rules",
     "DeadLetters": "dead_letters",
     "DeadLettersFullError": "errors",
     "DurableError": "errors",
-    "FileLetters": "dead_letter_stores.file",
-    "FileStore": "stores.file",
+    "FileLetters": "dead_letters.stores.file",
+    "FileStore": "checkpoint.stores.file",
     "Idempotency": "idempotency",
     "InFlightError": "errors",
     "IterableSide": "reconcile",
@@ -77,26 +77,26 @@ _HOMES = {
     "NothingDoneError": "errors",
     "OwnedError": "errors",
     "PayloadMismatchError": "errors",
-    "PostgresKeys": "idempotency_stores.postgres",
-    "PostgresLetters": "dead_letter_stores.postgres",
+    "PostgresKeys": "idempotency.stores.postgres",
+    "PostgresLetters": "dead_letters.stores.postgres",
     "PostgresSide": "reconcile",
-    "PostgresStore": "stores.postgres",
+    "PostgresStore": "checkpoint.stores.postgres",
     "Reconciliation": "reconcile",
     "RepairConflictError": "errors",
     "Saved": "checkpoint",
-    "SqliteKeys": "idempotency_stores.sqlite",
-    "SqliteLetters": "dead_letter_stores.sqlite",
+    "SqliteKeys": "idempotency.stores.sqlite",
+    "SqliteLetters": "dead_letters.stores.sqlite",
     "SqliteSide": "reconcile",
-    "SqliteStore": "stores.sqlite",
+    "SqliteStore": "checkpoint.stores.sqlite",
     "StaleOwnerError": "errors",
     "StoreDownError": "errors",
     "TooManyDeadLettersError": "errors",
     "UnknownOutcomeError": "errors",
-    "ValkeyKeys": "idempotency_stores.valkey",
-    "ValkeyLetters": "dead_letter_stores.valkey",
-    "ValkeyStore": "stores.valkey",
-    "fingerprint": "fingerprints",
-    "idempotent": "idempotency_guard",
+    "ValkeyKeys": "idempotency.stores.valkey",
+    "ValkeyLetters": "dead_letters.stores.valkey",
+    "ValkeyStore": "checkpoint.stores.valkey",
+    "fingerprint": "idempotency.fingerprints",
+    "idempotent": "idempotency.guard",
     "orphans": "reconcile",
     "read_whole": "atomic_file",
     "repair_plan": "reconcile",

@@ -11,13 +11,13 @@ from typing import Any
 import psycopg
 import pytest
 
-from premortem.durable.dead_letter_stores import DeadLetterStore
-from premortem.durable.dead_letter_stores import postgres as in_postgres
-from premortem.durable.dead_letter_stores import sqlite as in_sqlite
-from premortem.durable.dead_letter_stores.file import FileLetters
-from premortem.durable.dead_letter_stores.postgres import PostgresLetters
-from premortem.durable.dead_letter_stores.sqlite import SqliteLetters
-from premortem.durable.dead_letter_stores.valkey import ValkeyLetters
+from premortem.durable.dead_letters.stores import DeadLetterStore
+from premortem.durable.dead_letters.stores import postgres as in_postgres
+from premortem.durable.dead_letters.stores import sqlite as in_sqlite
+from premortem.durable.dead_letters.stores.file import FileLetters
+from premortem.durable.dead_letters.stores.postgres import PostgresLetters
+from premortem.durable.dead_letters.stores.sqlite import SqliteLetters
+from premortem.durable.dead_letters.stores.valkey import ValkeyLetters
 
 OWN = ("file", "sqlite", "postgres", "valkey")
 SHARED = ("sqlite in a transaction", "postgres in a transaction")

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from premortem.durable import DeadLetter, DeadLetters, DeadLettersFullError, TooManyDeadLettersError
-from premortem.durable.dead_letter_stores import Put
+from premortem.durable.dead_letters.stores import Put
 from premortem.errors import ConfigurationError
 from premortem.events import Event
 from premortem.ports import ManualClock

@@ -21,9 +21,9 @@ from premortem.durable import (
     StoreDownError,
     ValkeyLetters,
 )
-from premortem.durable.dead_letter_stores import file as in_file
-from premortem.durable.dead_letter_stores import postgres as in_postgres
-from premortem.durable.dead_letter_stores import sqlite as in_sqlite
+from premortem.durable.dead_letters.stores import file as in_file
+from premortem.durable.dead_letters.stores import postgres as in_postgres
+from premortem.durable.dead_letters.stores import sqlite as in_sqlite
 from premortem.faults import syscalls
 from premortem.faults.sweep.forks import every_crash, every_power_loss
 from premortem.faults.sweep.here import sweep_wire

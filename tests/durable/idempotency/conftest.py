@@ -11,12 +11,12 @@ from typing import Any
 import psycopg
 import pytest
 
-from premortem.durable.idempotency_stores import IdempotencyStore
-from premortem.durable.idempotency_stores import postgres as in_postgres
-from premortem.durable.idempotency_stores import sqlite as in_sqlite
-from premortem.durable.idempotency_stores.postgres import PostgresKeys
-from premortem.durable.idempotency_stores.sqlite import SqliteKeys
-from premortem.durable.idempotency_stores.valkey import ValkeyKeys
+from premortem.durable.idempotency.stores import IdempotencyStore
+from premortem.durable.idempotency.stores import postgres as in_postgres
+from premortem.durable.idempotency.stores import sqlite as in_sqlite
+from premortem.durable.idempotency.stores.postgres import PostgresKeys
+from premortem.durable.idempotency.stores.sqlite import SqliteKeys
+from premortem.durable.idempotency.stores.valkey import ValkeyKeys
 
 OWN = ("sqlite", "postgres", "valkey")
 SHARED = ("sqlite in a transaction", "postgres in a transaction")

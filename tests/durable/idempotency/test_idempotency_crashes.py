@@ -24,8 +24,8 @@ from premortem.durable import (
     UnknownOutcomeError,
     ValkeyKeys,
 )
-from premortem.durable.idempotency_stores import postgres as in_postgres
-from premortem.durable.idempotency_stores import sqlite as in_sqlite
+from premortem.durable.idempotency.stores import postgres as in_postgres
+from premortem.durable.idempotency.stores import sqlite as in_sqlite
 from premortem.faults import syscalls
 from premortem.faults.proxy import FaultProxy
 from premortem.faults.sweep.forks import every_crash, every_power_loss

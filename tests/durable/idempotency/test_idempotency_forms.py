@@ -28,8 +28,8 @@ from premortem.durable import (
     fingerprint,
     idempotent,
 )
-from premortem.durable.idempotency_http import Answer, Request, answered, answered_async
-from premortem.durable.idempotency_messages import consumed
+from premortem.durable.idempotency.http import Answer, Request, answered, answered_async
+from premortem.durable.idempotency.messages import consumed
 from premortem.errors import ConfigurationError
 from premortem.ports import ManualClock
 

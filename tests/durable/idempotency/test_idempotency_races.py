@@ -14,7 +14,7 @@ import psycopg
 import pytest
 
 from premortem.durable import Idempotency, InFlightError, PostgresKeys
-from premortem.durable.idempotency_stores import postgres as in_postgres
+from premortem.durable.idempotency.stores import postgres as in_postgres
 from premortem.ports import ManualClock
 
 THREADS, PROCESSES, KEYS = 16, 6, 12

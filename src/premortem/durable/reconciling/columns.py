@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal, InvalidOperation
-from typing import Literal, TypeAlias
+from functools import cached_property
+from typing import Literal, TypeAlias, cast
 
 from premortem.errors import ConfigurationError
 
@@ -28,7 +29,7 @@ _NAN = "7ff8000000000000"
 _TRUE, _FALSE = ("t", "true", "1", "yes"), ("f", "false", "0", "no")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Columns:
     """The columns that both sides have, each with its kind, in order.
 
@@ -60,12 +61,12 @@ class Columns:
             if self.values.get(name) != "number":
                 raise ConfigurationError(f"Columns.sums: {name!r} has to be one of `values`, of the kind number")
 
-    @property
+    @cached_property
     def compared(self) -> dict[str, Kind]:
         """Key and values."""
         return {**self.key, **self.values}
 
-    @property
+    @cached_property
     def read(self) -> dict[str, Kind]:
         """All that is read of a row, in the order of a `Row`."""
         more: dict[str, Kind] = {self.changed: "moment"} if self.changed and self.changed not in self.compared else {}
@@ -74,24 +75,35 @@ class Columns:
     def row(self, values: tuple[object, ...], where: str) -> Row:
         """What a store gave for `read`, in the forms of this module. ConfigurationError where it is not of its kind."""
         found = tuple(
-            normal(kind, value, f"{where}.{name}")
-            for (name, kind), value in zip(self.read.items(), values, strict=True)
+            cast("Value", value) if value is None or type(value) is plain else normal(kind, value, where, name)
+            for (name, kind, plain), value in zip(self._kinds, values, strict=True)
         )
         for name, value in zip(self.key, found, strict=False):
             if value is None or (isinstance(value, Decimal) and value.is_nan()):
                 raise ConfigurationError(f"{where}: a row has {value} as {name}, so it has no key; leave it out in SQL")
         return found
 
+    @cached_property
+    def _kinds(self) -> tuple[tuple[str, Kind, type | None], ...]:
+        """Each column's name and kind, and the type of which values are normal as they are."""
+        return tuple((name, kind, _AS_IT_IS.get(kind)) for name, kind in self.read.items())
+
+    @cached_property
+    def _written(self) -> tuple[Kind, ...]:
+        return tuple(self.compared.values())
+
+    def same(self, row: Row, other: Row) -> bool:
+        """Whether two rows are plainly the same; where they are not, `form` has the last word (NaN)."""
+        length = len(self._written)
+        return row[:length] == other[:length]
+
     def key_of(self, row: Row) -> Key:
         """A row's key."""
         return row[: len(self.key)]
 
     def form(self, row: Row) -> str:
-        """A row's key and values as one text; two rows are the same where these are."""
-        return "".join(
-            "~" if (text := written(kind, value)) is None else f"{len(text)}:{text}"
-            for kind, value in zip(self.compared.values(), row, strict=False)
-        )
+        """A row's key and values as one text, as quote_nullable() writes them; rows are the same where these are."""
+        return "".join(_quoted(kind, value) for kind, value in zip(self._written, row, strict=False))
 
     def changed_at(self, row: Row | None) -> datetime | None:
         """When it was last changed, where that is known."""
@@ -101,7 +113,7 @@ class Columns:
         return value if isinstance(value, datetime) else None
 
 
-def normal(kind: Kind, value: object, where: str) -> Value:
+def normal(kind: Kind, value: object, where: str, column: str = "") -> Value:
     """A value in its kind's own type: "1.50" of the kind number is Decimal("1.5"), 3.0 is 3."""
     if value is None:
         return None
@@ -109,7 +121,7 @@ def normal(kind: Kind, value: object, where: str) -> Value:
         return _NORMAL[kind](value)
     except (TypeError, ValueError, InvalidOperation, OverflowError):
         raise ConfigurationError(
-            f"{where} holds a {type(value).__name__} that is no {kind}; name its true kind, or cast it in the query"
+            f"{f'{where}.{column}' if column else where} holds a {type(value).__name__} that is no {kind}; name its true kind, or cast it in the query"
         ) from None
 
 
@@ -130,6 +142,15 @@ def written(kind: Kind, value: Value) -> str | None:  # noqa: PLR0911 - one line
     if kind == "flag":
         return "t" if value else "f"
     return str(value)
+
+
+def _quoted(kind: Kind, value: Value) -> str:
+    text = value if type(value) is str else written(kind, value)
+    if text is None:
+        return "NULL"
+    if "'" in text:
+        text = text.replace("'", "''")
+    return "E'" + text.replace("\\", "\\\\") + "'" if "\\" in text else f"'{text}'"
 
 
 def reread(kind: Kind, text: str | None) -> Value:
@@ -153,6 +174,9 @@ def micros(moment: datetime) -> int:
 def moment_of(microseconds: int) -> datetime:
     """The other way round."""
     return _EPOCH + timedelta(microseconds=microseconds)
+
+
+_AS_IT_IS: dict[Kind, type] = {"text": str, "number": int, "date": date, "flag": bool, "bytes": bytes}
 
 
 def _text(value: object) -> str:

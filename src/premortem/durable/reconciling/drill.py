@@ -1,7 +1,7 @@
 """From tallies that differ down to the rows: range by range, and only where the tallies of a range differ.
 
-Equal ranges cost one row each. Where more than half of the parts of a range differ, all of it is read in one go, for
-looking further would cost more than it saves. Memory holds one level's tallies and one key's rows at a time.
+Equal ranges cost one row each. Where more than half of a range's parts differ, and are small enough to be read, the range
+is read in one go. Memory holds one level's tallies and one key's rows at a time.
 """
 
 from __future__ import annotations
@@ -52,6 +52,8 @@ def drill(  # noqa: PLR0913 - two sizes by keyword, for tests
     while left:
         one = left.pop()
         differing = _split(one, expected, actual, bigger, parts) if one.rows > leaf_rows else None
+        if differing is not None and one.rows <= leaf_rows * parts and 2 * len(differing) > parts:
+            differing = None
         if differing is None:
             yield from merged(expected.rows(one.low, one.high), actual.rows(one.low, one.high), columns, found)
         else:
@@ -59,18 +61,17 @@ def drill(  # noqa: PLR0913 - two sizes by keyword, for tests
 
 
 def _split(one: _Range, expected: Look, actual: Look, bigger: Look, parts: int) -> list[_Range] | None:
-    """The parts that differ; None where it has to be read as a whole."""
+    """The parts that differ; None where it cannot be cut."""
     cuts = bigger.cuts(one.low, one.high, -(-one.rows // parts))
     if not cuts:
         return None
     ends = [one.low, *cuts, one.high]
     tallies = zip(expected.tallies(one.low, cuts, one.high), actual.tallies(one.low, cuts, one.high), strict=True)
-    differing = [
+    return [
         _Range(low, high, max(should.rows, be.rows))
         for (low, high), (should, be) in zip(itertools.pairwise(ends), tallies, strict=True)
         if not should.same_rows(be)
     ]
-    return differing if 2 * len(differing) <= len(ends) - 1 else None
 
 
 def merged(expected: Iterator[Row], actual: Iterator[Row], columns: Columns, found: Found) -> Iterator[Difference]:
@@ -86,7 +87,8 @@ def merged(expected: Iterator[Row], actual: Iterator[Row], columns: Columns, fou
             yield from differences_of(columns, other[0], [], other[1])
             other = next(others, None)
         else:
-            yield from differences_of(columns, one[0], one[1], other[1])
+            if len(one[1]) != 1 or len(other[1]) != 1 or not columns.same(one[1][0], other[1][0]):
+                yield from differences_of(columns, one[0], one[1], other[1])
             one, other = next(ones, None), next(others, None)
 
 

@@ -27,7 +27,9 @@ _CONNECT_S = 10
 _AT_ONCE = 500  # keys of one statement, rows of one round trip
 _TEXTS = frozenset({25, 1043})  # text and varchar: a cast would keep their index from being used
 _FLOATS = frozenset({700, 701})
+_INTEGERS = frozenset({20, 21, 23})
 _FLAG = 16
+_ARGUMENTS = 50  # of concat(), which takes a hundred
 _NO_KEY = -1
 
 _FORMS: dict[Kind, str] = {
@@ -215,10 +217,17 @@ class PostgresLook:
             else _named(name)
         )
 
+    def _one_form(self, name: str, kind: Kind) -> str:
+        if kind == "number" and self._types[name] in _INTEGERS:
+            return f"{_named(name)}::text"
+        return _FORMS[kind].format(self._exact(name))
+
     def _form(self) -> str:
         """As `Columns.form`."""
-        forms = (_FORMS[kind].format(self._exact(name)) for name, kind in self.columns.compared.items())
-        return " || ".join(f"coalesce(length({form}) || ':' || ({form}), '~')" for form in forms)
+        forms = (self._one_form(name, kind) for name, kind in self.columns.compared.items())
+        quoted_forms = [f"quote_nullable({form})" for form in forms]
+        groups = (quoted_forms[begin : begin + _ARGUMENTS] for begin in range(0, len(quoted_forms), _ARGUMENTS))
+        return " || ".join(f"concat({', '.join(group)})" for group in groups)
 
 
 def _marks(key: Key, prefix: str, named: dict[str, object]) -> str:

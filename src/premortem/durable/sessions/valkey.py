@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
 from premortem.durable.errors import StoreDownError
-from premortem.durable.stores.resp import Connection, Reply, RespError, Server
+from premortem.durable.sessions.resp import Connection, Reply, RespError, Server
 from premortem.errors import ConfigurationError
 
 Command = tuple[str | bytes | int, ...]

@@ -13,7 +13,7 @@ from typing import Self
 
 from premortem.durable.outbox.errors import SinkDownError
 from premortem.durable.outbox.message import Message
-from premortem.durable.stores.resp import Connection, RespError, Server
+from premortem.durable.sessions.resp import Connection, RespError, Server
 from premortem.policies import checks
 
 _Command = tuple[str | bytes | int, ...]

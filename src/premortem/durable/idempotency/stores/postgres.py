@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from premortem.durable.errors import InFlightError, StoreDownError
-from premortem.durable.idempotency_rules import Change, Decision, Gone, Record
+from premortem.durable.idempotency.rules import Change, Decision, Gone, Record
 from premortem.durable.sessions.postgres import SCHEMA, PostgresSession, make_once
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ from pathlib import Path
 from premortem.durable.append_log import AppendLog
 from premortem.durable.append_records import MAGIC, Whole, packed, scanned
 from premortem.durable.atomic_file import write_atomically
-from premortem.durable.dead_letter_stores import Decision, Put, Row, Tally
+from premortem.durable.dead_letters.stores import Decision, Put, Row, Tally
 from premortem.durable.errors import DamagedError, StoreDownError
 from premortem.durable.locking import lock
 from premortem.durable.telling import tell

@@ -9,8 +9,8 @@ from __future__ import annotations
 import threading
 import time
 
-from premortem.durable.dead_letter_rules import CLOSED
-from premortem.durable.dead_letter_stores import DeadLetterStore
+from premortem.durable.dead_letters.rules import CLOSED
+from premortem.durable.dead_letters.stores import DeadLetterStore
 from premortem.durable.errors import DeadLettersFullError
 from premortem.durable.telling import tell
 from premortem.events import emit

@@ -14,9 +14,9 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from urllib.parse import quote
 
+from premortem.durable.checkpoint.stores import Change, Decision, Kept
 from premortem.durable.errors import StoreDownError
-from premortem.durable.stores import Change, Decision, Kept
-from premortem.durable.stores.resp import Connection, Reply, RespError, Server
+from premortem.durable.sessions.resp import Connection, Reply, RespError, Server
 from premortem.errors import ConfigurationError
 
 _TRIES = 100

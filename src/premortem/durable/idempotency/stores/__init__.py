@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Protocol
 
-from premortem.durable.idempotency_rules import Decision, Record
+from premortem.durable.idempotency.rules import Decision, Record
 
 
 class IdempotencyStore(Protocol):

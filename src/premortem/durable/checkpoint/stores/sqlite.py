@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 
+from premortem.durable.checkpoint.stores import Change, Decision, Kept
 from premortem.durable.errors import DamagedError, StoreDownError
-from premortem.durable.stores import Change, Decision, Kept
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS premortem_checkpoint_head (name TEXT PRIMARY KEY, head BLOB NOT NULL) WITHOUT ROWID;

@@ -22,11 +22,11 @@ from functools import partial
 from itertools import chain
 from typing import Literal
 
-from premortem.durable import dead_letter_rules as rules
-from premortem.durable.dead_letter_room import Room
-from premortem.durable.dead_letter_rules import DeadLetter, State
-from premortem.durable.dead_letter_settings import check, check_letter
-from premortem.durable.dead_letter_stores import DeadLetterStore, Put, Row
+from premortem.durable.dead_letters import rules
+from premortem.durable.dead_letters.room import Room
+from premortem.durable.dead_letters.rules import DeadLetter, State
+from premortem.durable.dead_letters.settings import check, check_letter
+from premortem.durable.dead_letters.stores import DeadLetterStore, Put, Row
 from premortem.durable.errors import DamagedError, StoreDownError, TooManyDeadLettersError
 from premortem.durable.telling import tell
 from premortem.events import emit

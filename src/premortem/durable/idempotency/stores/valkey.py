@@ -13,7 +13,7 @@ from dataclasses import asdict
 from datetime import datetime
 
 from premortem.durable.errors import DamagedError, StoreDownError
-from premortem.durable.idempotency_rules import Decision, Gone, Record
+from premortem.durable.idempotency.rules import Decision, Gone, Record
 from premortem.durable.sessions.valkey import ValkeySession, items, moment, text
 
 _TRIES = 100

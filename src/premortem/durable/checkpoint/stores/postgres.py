@@ -21,8 +21,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from premortem.durable.checkpoint.stores import Change, Decision, Kept
 from premortem.durable.errors import StoreDownError
-from premortem.durable.stores import Change, Decision, Kept
 from premortem.errors import ConfigurationError, MissingRequirementError
 
 if TYPE_CHECKING:

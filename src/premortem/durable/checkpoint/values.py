@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from premortem.durable.checkpoint_rules import Document
+from premortem.durable.checkpoint.rules import Document
 from premortem.durable.errors import MigrationError, NewerSchemaError
 from premortem.errors import ConfigurationError
 from premortem.events import emit

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 
-from premortem.durable.dead_letter_stores import Decision, Row, Tally
+from premortem.durable.dead_letters.stores import Decision, Row, Tally
 from premortem.durable.sessions.sqlite import SqliteSession, create
 
 _TABLES = """

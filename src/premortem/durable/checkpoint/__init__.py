@@ -20,14 +20,14 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import Literal
 
-from premortem.durable import checkpoint_rules as rules
-from premortem.durable.checkpoint_claim import Claim, Patience, checked_ttl
-from premortem.durable.checkpoint_heads import Heads
-from premortem.durable.checkpoint_rules import Document, Head
-from premortem.durable.checkpoint_values import Migrations, Saved, check_schema, saved_from
+from premortem.durable.checkpoint import rules
+from premortem.durable.checkpoint.claim import Claim, Patience, checked_ttl
+from premortem.durable.checkpoint.heads import Heads
+from premortem.durable.checkpoint.rules import Document, Head
+from premortem.durable.checkpoint.stores import Change, CheckpointStore
+from premortem.durable.checkpoint.values import Migrations, Saved, check_schema, saved_from
 from premortem.durable.errors import CheckpointDamagedError, StaleOwnerError, StoreDownError
 from premortem.durable.framing import digest
-from premortem.durable.stores import Change, CheckpointStore
 from premortem.durable.telling import tell
 from premortem.errors import ConfigurationError
 from premortem.events import emit

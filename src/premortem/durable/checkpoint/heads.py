@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime
 
-from premortem.durable import checkpoint_rules as rules
-from premortem.durable.checkpoint_rules import Head
+from premortem.durable.checkpoint import rules
+from premortem.durable.checkpoint.rules import Head
+from premortem.durable.checkpoint.stores import Change, CheckpointStore
 from premortem.durable.errors import DamagedError, DurableError, StoreDownError
-from premortem.durable.stores import Change, CheckpointStore
 from premortem.durable.telling import tell
 from premortem.ports import Clock
 

@@ -18,9 +18,9 @@ from pathlib import Path
 from urllib.parse import quote
 
 from premortem.durable.atomic_file import replace, sync_folder
+from premortem.durable.checkpoint.stores import Change, Decision, Kept
 from premortem.durable.errors import StoreDownError
 from premortem.durable.locking import lock
-from premortem.durable.stores import Change, Decision, Kept
 from premortem.errors import ConfigurationError
 
 _VERSION = re.compile(r"(\d{12})\.checkpoint")

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Self
 
-from premortem.durable import checkpoint_rules as rules
-from premortem.durable.checkpoint_heads import Heads
-from premortem.durable.checkpoint_rules import Head
+from premortem.durable.checkpoint import rules
+from premortem.durable.checkpoint.heads import Heads
+from premortem.durable.checkpoint.rules import Head
 from premortem.durable.errors import StaleOwnerError, StoreDownError
 from premortem.durable.telling import tell
 from premortem.errors import ConfigurationError

@@ -10,7 +10,7 @@ import sqlite3
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 
-from premortem.durable.idempotency_rules import Decision, Gone, Record
+from premortem.durable.idempotency.rules import Decision, Gone, Record
 from premortem.durable.sessions.sqlite import SqliteSession, create
 
 _TABLES = """

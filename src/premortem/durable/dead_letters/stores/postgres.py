@@ -12,7 +12,7 @@ from datetime import UTC
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from premortem.durable.dead_letter_stores import Decision, Row, Tally
+from premortem.durable.dead_letters.stores import Decision, Row, Tally
 from premortem.durable.errors import StoreDownError
 from premortem.durable.sessions.postgres import SCHEMA, PostgresSession, make_once
 

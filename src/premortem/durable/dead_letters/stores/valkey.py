@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from urllib.parse import quote
 
-from premortem.durable.dead_letter_stores import Decision, Row, Tally
+from premortem.durable.dead_letters.stores import Decision, Row, Tally
 from premortem.durable.errors import StoreDownError
 from premortem.durable.sessions.valkey import ValkeySession, items, moment, text
 from premortem.errors import ConfigurationError

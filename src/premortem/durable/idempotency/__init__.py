@@ -22,14 +22,14 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Generic, TypeVar
 
-from premortem.durable import idempotency_rules as rules
 from premortem.durable.errors import InFlightError, NothingDoneError, NotKeptError, StoreDownError
-from premortem.durable.fingerprints import fingerprint
-from premortem.durable.idempotency_handover import Handover, apart
-from premortem.durable.idempotency_results import JSON, Results, packed
-from premortem.durable.idempotency_rules import GONE, Bid, Change, Record, Unknown
-from premortem.durable.idempotency_settings import check, check_key
-from premortem.durable.idempotency_stores import IdempotencyStore
+from premortem.durable.idempotency import rules
+from premortem.durable.idempotency.fingerprints import fingerprint
+from premortem.durable.idempotency.handover import Handover, apart
+from premortem.durable.idempotency.results import JSON, Results, packed
+from premortem.durable.idempotency.rules import GONE, Bid, Change, Record, Unknown
+from premortem.durable.idempotency.settings import check, check_key
+from premortem.durable.idempotency.stores import IdempotencyStore
 from premortem.durable.telling import tell
 from premortem.events import emit
 from premortem.ports import Clock
