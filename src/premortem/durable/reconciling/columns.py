@@ -120,8 +120,9 @@ def normal(kind: Kind, value: object, where: str, column: str = "") -> Value:
     try:
         return _NORMAL[kind](value)
     except (TypeError, ValueError, InvalidOperation, OverflowError):
+        place = f"{where}.{column}" if column else where
         raise ConfigurationError(
-            f"{f'{where}.{column}' if column else where} holds a {type(value).__name__} that is no {kind}; name its true kind, or cast it in the query"
+            f"{place} holds a {type(value).__name__} that is no {kind}; name its true kind, or cast it in the query"
         ) from None
 
 

@@ -1,7 +1,7 @@
 """From tallies that differ down to the rows: range by range, and only where the tallies of a range differ.
 
-Equal ranges cost one row each. Where more than half of a range's parts differ, and are small enough to be read, the range
-is read in one go. Memory holds one level's tallies and one key's rows at a time.
+Equal ranges cost one row each. Where more than half of a range's parts differ, and are small enough to be read, it is
+read in one go. Memory holds one level's tallies and one key's rows at a time.
 """
 
 from __future__ import annotations

@@ -26,6 +26,13 @@ class JsonHandler(logging.Handler):
         """None: the log has its own, which is waited for a bounded time."""
         self.lock = None
 
+    def handle(self, record: logging.LogRecord) -> bool:
+        """As `logging.Handler.handle`, which from Python 3.13 on needs a lock."""
+        kept: object = self.filter(record)  # a record, from 3.12 on
+        if kept:
+            self.emit(kept if isinstance(kept, logging.LogRecord) else record)
+        return bool(kept)
+
     def emit(self, record: logging.LogRecord) -> None:
         """As `logging.Handler.emit`."""
         try:
