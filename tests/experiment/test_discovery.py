@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import pytest
@@ -71,7 +72,12 @@ def test_a_whole_exhibit_is_read_in_full(gallery: Path) -> None:
         needs=("postgres", "valkey"),
         broken="def broken(x):\n    return x",
         fixed="async def fixed(x): return 1",
+        digest=hashlib.sha256(WHOLE.encode()).hexdigest()[:16],
     )
+
+
+def test_two_versions_of_an_exhibit_are_two_failures(gallery: Path) -> None:
+    assert read(gallery, WHOLE) != read(gallery, f"{WHOLE}\n# another scenario\n")
 
 
 @pytest.mark.parametrize("part", ["PREDICTION", "broken", "fixed", "scenario"])

@@ -31,6 +31,11 @@ SIDES: dict[str, Callable[[Variant], Observation]] = {
     "failed before the fault": lambda variant: Observation(
         variant, (*HEALTHY, Moment(0.1, "subject.raised"), *STRUCK), AS_PREDICTED
     ),
+    "failed while armed, and before that was told": lambda variant: Observation(
+        variant,
+        (*HEALTHY, Moment(0.1, "fault.armed"), Moment(0.2, "subject.raised"), Moment(0.3, "fault.struck")),
+        AS_PREDICTED,
+    ),
     "healthy only after the fault": lambda variant: Observation(
         variant, (Moment(0.0, "fault.struck"), *HEALTHY), AS_PREDICTED
     ),
@@ -50,6 +55,7 @@ TABLE = {
     "judge crashed": (I, I),
     "never called": (I, I),
     "failed before the fault": (I, I),
+    "failed while armed, and before that was told": (P, G),
     "healthy only after the fault": (I, I),
     "no fault, survived": (I, I),
     "no fault, failed": (I, I),

@@ -7,6 +7,7 @@ raises, hangs or exits when imported can still be named.
 from __future__ import annotations
 
 import ast
+import hashlib
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -69,6 +70,7 @@ def read(path: Path) -> FailureMode | None:
         broken=_source(source, parts.get("broken")),
         fixed=_source(source, parts.get("fixed")),
         flaw="; ".join(lacking),
+        digest=hashlib.sha256(source.encode()).hexdigest()[:16],
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import random
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack
@@ -110,9 +111,10 @@ class Doors:
 
         What a fresh process does next is yours to judge; `folder` is put back before each run. NEEDS "syscalls".
         """
+        # Unwrapped: what the watch of a subject writes to the story is no system call of the subject.
         from premortem.faults.sweep.forks import every_crash
 
-        return every_crash(function, *args, folder=self.folder, effects=effects, watch=watch)
+        return every_crash(inspect.unwrap(function), *args, folder=self.folder, effects=effects, watch=watch)
 
     def every_power_loss(self, function: Callable[..., object], *args: object) -> Iterator[DiskState]:
         """Call `function(*args)` in a fork; then `folder` holds each state that a power failure may leave, in turn.
@@ -121,7 +123,7 @@ class Doors:
         """
         from premortem.faults.sweep.forks import every_power_loss
 
-        return every_power_loss(function, *args, folder=self.folder)
+        return every_power_loss(inspect.unwrap(function), *args, folder=self.folder)
 
     def every_cut(
         self,

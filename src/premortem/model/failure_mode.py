@@ -11,7 +11,8 @@ class FailureMode:
 
     `slug` is the file's name with dashes, `gallery` its folder's; `needs` names the servers it asks for.
     `broken` and `fixed` are the sources of the two variants: the diff between them is the lesson.
-    `flaw` says in words what the file lacks to be an exhibit; empty when nothing is missing.
+    `flaw` says in words what the file lacks to be an exhibit; empty when nothing is missing. `digest` is of the whole
+    file: what one version of it has shown says nothing of another.
     """
 
     gallery: str
@@ -26,6 +27,7 @@ class FailureMode:
     broken: str = ""
     fixed: str = ""
     flaw: str = ""
+    digest: str = ""
 
     @property
     def name(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import Literal
 
@@ -70,8 +71,10 @@ class Observation:
 
     @property
     def was_healthy(self) -> bool:
-        """Whether the subject did its job at least once, and never failed, before the first strike."""
-        before = [moment.name for moment in self.timeline]
-        if "fault.struck" in before:
-            before = before[: before.index("fault.struck")]
+        """Whether the subject did its job at least once, and never failed, before the first fault.
+
+        A fault may be armed long before it strikes, and what it strikes may be told a moment late.
+        """
+        names = [moment.name for moment in self.timeline]
+        before = list(itertools.takewhile(lambda name: name not in ("fault.armed", "fault.struck"), names))
         return "subject.returned" in before and "subject.raised" not in before

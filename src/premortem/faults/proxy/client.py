@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Self, TypedDict, TypeVar, Unpack, cast
 
 from premortem.errors import ConfigurationError, FaultError
+from premortem.events import emit
 from premortem.faults.proxy.armed import Armed, Recording, written
 from premortem.faults.proxy.host import ProxyHost
 from premortem.faults.proxy.kinds.at import At
@@ -198,6 +199,8 @@ class FaultProxy:
         number = self.host.number()
         armed = form(self, number, fault)
         self.host.expect(number, armed)
+        if not isinstance(armed, Recording):
+            emit("fault.armed", fault=fault.name, what=f"port {self.port}")  # before it is: it may strike at once
         try:
             self.ask("arm", arm=number, fault=written(fault))
         except BaseException:

@@ -65,7 +65,7 @@ def _tried(trial: Callable[[], None], effects: Mapping[str, Decision]) -> str:
 
     with tempfile.TemporaryDirectory(prefix="premortem-") as folder:
         try:
-            ended = run(trial, decide, watch=("file",), time_s=_TRIAL_S, folder=Path(folder))
+            ended = run(trial, decide, watch=("file",), time_s=_TRIAL_S, folder=Path(folder), told=False)
         except (PremortemError, OSError) as error:
             return str(error)
     if ended.timed_out:

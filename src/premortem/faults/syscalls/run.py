@@ -55,12 +55,14 @@ def run(  # noqa: PLR0913 - by keyword only, each with a default
     folder: Path | None = None,
     environment: Mapping[str, str] | None = None,
     from_mark: bool = False,
+    told: bool = True,
 ) -> Ended:
     """Start it (a list: no shell; a callable: forked), and answer each of its watched calls by `decide`.
 
     `watch`: "file" (what changes files), "socket", "read" (files that are read, too). `record_data`: keep the bytes
     that are written. After `time_s` seconds all is killed, and `timed_out` says so. `folder`: where it works, and what
     targets are relative to. `environment`: the whole of it. `from_mark`: nothing counts until it calls `arm()`.
+    `told`: strikes are events, for whoever listens.
 
     ConfigurationError for an argument; MissingRequirementError where this machine has no such thing; FaultError where
     a decision cannot be carried out. What `decide` raises ends the run.
@@ -77,7 +79,7 @@ def run(  # noqa: PLR0913 - by keyword only, each with a default
     filter_ = bpf.program(calls, machine, every_open="read" in families)
     reader = Reader(Descriptors(str(where)), families, record_data)
     started = launch(Launch(start, filter_, machine, where, environment, time_s))
-    supervisor = Supervisor(started, calls, reader, decide, blank, armed=not from_mark)
+    supervisor = Supervisor(started, calls, reader, decide, blank, armed=not from_mark, told=told)
     try:
         supervisor.serve(began + time_s)
     finally:

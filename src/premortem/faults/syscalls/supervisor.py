@@ -46,6 +46,7 @@ class Supervisor:
     decide: Decide
     blank: bytes  # a notification of the kernel's size: it has to be handed in cleared
     armed: bool = True
+    told: bool = True
     operations: list[Operation] = field(default_factory=list)
     strikes: list[Struck] = field(default_factory=list)
     output: Output = field(default_factory=Output)
@@ -158,7 +159,8 @@ class Supervisor:
         self.strikes.append(Struck(operation, decision))
         if isinstance(self.decide, ByRecipe):
             self.decide.hit = True
-        struck("system call", f"{operation}: {decision}")
+        if self.told:
+            struck("system call", f"{operation}: {decision}")
 
     def _end(self) -> None:
         os.kill(self.started.keeper, signal.SIGTERM)  # ours until it is waited for, in `close`
