@@ -103,9 +103,9 @@ def test_a_black_hole_swallows_and_resets_what_lost_bytes_when_it_is_lifted(
     assert idle.echoes(b"after")
     assert connect(echo_proxy).echoes()
     assert [strike.connection for strike in hole.strikes] == [1, 3]
-    assert [event.name for event in heard] == ["fault.struck", "fault.struck", "fault.lifted"]
-    assert heard[0].get("fault") == "black_hole"
-    assert "bytes swallowed" in str(heard[0].get("what"))
+    assert [event.name for event in heard] == ["fault.armed", "fault.struck", "fault.struck", "fault.lifted"]
+    assert heard[1].get("fault") == "black_hole"
+    assert "bytes swallowed" in str(heard[1].get("what"))
 
 
 def test_a_black_hole_in_which_nobody_speaks_has_hit_nothing(
@@ -117,7 +117,7 @@ def test_a_black_hole_in_which_nobody_speaks_has_hit_nothing(
         assert not hole.hit
     assert client.echoes()
     assert not hole.hit
-    assert [event.name for event in heard] == ["fault.lifted"]
+    assert [event.name for event in heard] == ["fault.armed", "fault.lifted"]
 
 
 def test_a_black_hole_swallows_what_was_under_way(echo_proxy: FaultProxy, connect: Connect) -> None:
@@ -357,8 +357,8 @@ def test_a_strike_says_when_whom_and_how_to_repeat_it(
     (strike,) = slow.strikes
     assert before <= strike.at_s <= time.monotonic()
     assert (strike.connection, strike.recipe) == (1, "latency(delay_s=0.001)")
-    assert [event.name for event in heard] == ["fault.struck", "fault.lifted"]
-    assert f"port {echo_proxy.port}" in str(heard[0].get("what"))
+    assert [event.name for event in heard] == ["fault.armed", "fault.struck", "fault.lifted"]
+    assert f"port {echo_proxy.port}" in str(heard[1].get("what"))
 
 
 def test_a_fault_is_undone_by_the_proxy_itself_when_its_time_is_up(
