@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib.metadata
 import importlib.util
 import time
@@ -19,6 +20,8 @@ SETTINGS: Mapping[str, Mapping[str, Any]] = {
     "batches of 1000": {"batch_size": 1000},
     "batches of 2000": {"batch_size": 2000},
 }
+
+_SLOW_S = 300.0
 
 
 def why_not() -> str:
@@ -64,10 +67,10 @@ async def drain(url: str, setting: str, sink: Sink, count: int) -> float:
         await sink.one(job.payload)
 
     began = time.perf_counter()
-    while sink.count < count:
-        await manager.run(
-            dequeue_timeout=timedelta(seconds=1), mode=QueueExecutionMode.drain, **SETTINGS[setting]
-        )  # fmt: skip
+    async with asyncio.timeout(_SLOW_S):
+        await manager.run(dequeue_timeout=timedelta(seconds=1), mode=QueueExecutionMode.drain, **SETTINGS[setting])
     seconds = time.perf_counter() - began
     await connection.close()
+    if sink.count < count:
+        raise RuntimeError(f"it has ended with {sink.count} of {count} messages brought to the sink")
     return seconds

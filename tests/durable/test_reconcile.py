@@ -164,6 +164,15 @@ def test_postgres_counts_and_hashes_as_python_does(postgres: Database, data: st.
         assert one.cuts(None, None, 4) == other.cuts(None, None, 4)
 
 
+def test_texts_that_look_like_the_form_itself_are_told_apart(postgres: Database) -> None:
+    texts = ["", "NULL", None, "'", "''", "\\", "\\\\", "a'b\\c", "E'a'", "'a''b'", "~", "1:a", "\n"]
+    columns = Columns(key={"id": "number"}, values={"one": "text", "two": "text"})
+    rows: Rows = [(number, *pair) for number, pair in enumerate(itertools.product(texts, texts))]
+    there = loaded(postgres, {"id": "int", "one": "text", "two": "text"}, rows)
+    assert compared(IterableSide(rows), there, columns).rows_read == 0
+    assert len({columns.form((0, *row[1:])) for row in rows}) == len(rows)
+
+
 @pytest.mark.parametrize("type_", ["real", "float8", "int", "bigint", "numeric(12,4)", "text"])
 def test_a_number_is_one_whatever_column_it_is_in(postgres: Database, type_: str) -> None:
     rows: Rows = [(number, number if "int" in type_ else number / 8) for number in range(50)]

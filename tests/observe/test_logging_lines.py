@@ -23,7 +23,7 @@ from premortem.observe.logging.json_log import JsonLog
 from premortem.observe.logging.line import HEAD, rendered
 from premortem.observe.logging.redaction import HIDDEN, Redaction
 from premortem.observe.logging.repeats import Counting, Kind, Repeats
-from premortem.observe.logging.values import Bounds, plain
+from premortem.observe.logging.values import Bounds, plain, shortened
 from premortem.ports import ManualClock
 
 Strict = Callable[[bytes], dict[str, object]]
@@ -243,6 +243,20 @@ def test_half_a_secret_is_not_left_at_the_cut() -> None:
         written = plain(text, Bounds(), redaction)
         assert isinstance(written, str)
         assert "Zq" not in written
+
+
+@pytest.mark.parametrize("end", [False, True])
+def test_what_is_hidden_does_not_move_the_cut_into_a_secret(end: bool) -> None:
+    redaction = Redaction(secrets=["Zq-supersecret-qZ"], environment={})
+    tokens = 3 * ("sk-" + "a1" * 2000 + " ")  # they shrink, and what stood far beyond the cut moves before it
+    for before in range(4350, 4400):
+        text = f"{tokens}{'-' * before}Zq-supersecret-qZ{'-' * 20000}"
+        written = (
+            shortened(f"{'-' * 20000}Zq-supersecret-qZ{'-' * before}{tokens}", 8192, redaction, end=True)
+            if end
+            else shortened(text, 8192, redaction)
+        )
+        assert not any(part in written for part in ("Zq", "qZ", "supersecret", "terces"))
 
 
 TOKENS = [

@@ -21,7 +21,7 @@ import pytest
 from premortem.events import Event
 from premortem.faults import needs
 from premortem.faults.disk import SmallDisk
-from premortem.faults.lease_journal import FOLDER_VARIABLE
+from premortem.faults.leases.lease_journal import FOLDER_VARIABLE
 from premortem.faults.sweep.forks import every_crash
 from premortem.observe.logging import FileSink, JsonLog, PipeSink, Repeats
 from premortem.observe.logging.json_log import Counts

@@ -11,7 +11,7 @@ import contextlib
 import sqlite3
 
 from premortem.durable import Idempotency, SqliteKeys
-from premortem.durable.idempotency_stores.sqlite import create_tables
+from premortem.durable.idempotency.stores.sqlite import create_tables
 from premortem.errors import Violated
 from premortem.experiment import run_alone
 

@@ -13,7 +13,7 @@ import logging
 import psycopg
 
 from premortem.durable import DeadLetters, PostgresLetters
-from premortem.durable.dead_letter_stores.postgres import create_tables
+from premortem.durable.dead_letters.stores.postgres import create_tables
 from premortem.errors import Violated
 from premortem.experiment import run_alone
 
