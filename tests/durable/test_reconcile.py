@@ -173,6 +173,14 @@ def test_texts_that_look_like_the_form_itself_are_told_apart(postgres: Database)
     assert len({columns.form((0, *row[1:])) for row in rows}) == len(rows)
 
 
+def test_more_columns_than_a_function_takes_arguments(postgres: Database) -> None:
+    names = [f"c{number}" for number in range(120)]
+    columns = Columns(key={"id": "number"}, values=dict.fromkeys(names, "number"))
+    rows: Rows = [(number, *range(120)) for number in range(5)]
+    there = loaded(postgres, dict.fromkeys(["id", *names], "int"), rows)
+    assert compared(IterableSide(rows), there, columns).rows_read == 0
+
+
 @pytest.mark.parametrize("type_", ["real", "float8", "int", "bigint", "numeric(12,4)", "text"])
 def test_a_number_is_one_whatever_column_it_is_in(postgres: Database, type_: str) -> None:
     rows: Rows = [(number, number if "int" in type_ else number / 8) for number in range(50)]

@@ -90,8 +90,14 @@ def test_threads_of_a_pool_belong_to_who_submitted() -> None:
 
 def test_a_thread_that_is_carried_can_be_many() -> None:
     found: list[tuple[str, dict[str, object]]] = []
+    together = threading.Barrier(5, timeout=20)
+
+    def look() -> None:
+        together.wait()
+        found.append(seen())
+
     with correlated("one"):
-        inside = carried(lambda: found.append(seen()))
+        inside = carried(look)
     threads = [threading.Thread(target=inside) for _ in range(5)]
     for thread in threads:
         thread.start()

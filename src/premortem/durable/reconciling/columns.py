@@ -103,7 +103,7 @@ class Columns:
 
     def form(self, row: Row) -> str:
         """A row's key and values as one text, as quote_nullable() writes them; rows are the same where these are."""
-        return "".join(_quoted(kind, value) for kind, value in zip(self._written, row, strict=False))
+        return ",".join(_quoted(kind, value) for kind, value in zip(self._written, row, strict=False))
 
     def changed_at(self, row: Row | None) -> datetime | None:
         """When it was last changed, where that is known."""

@@ -29,7 +29,7 @@ _TEXTS = frozenset({25, 1043})  # text and varchar: a cast would keep their inde
 _FLOATS = frozenset({700, 701})
 _INTEGERS = frozenset({20, 21, 23})
 _FLAG = 16
-_ARGUMENTS = 50  # of concat(), which takes a hundred
+_ARGUMENTS = 50  # of concat_ws(), which takes a hundred
 _NO_KEY = -1
 
 _FORMS: dict[Kind, str] = {
@@ -227,7 +227,7 @@ class PostgresLook:
         forms = (self._one_form(name, kind) for name, kind in self.columns.compared.items())
         quoted_forms = [f"quote_nullable({form})" for form in forms]
         groups = (quoted_forms[begin : begin + _ARGUMENTS] for begin in range(0, len(quoted_forms), _ARGUMENTS))
-        return " || ".join(f"concat({', '.join(group)})" for group in groups)
+        return " || ',' || ".join(f"concat_ws(',', {', '.join(group)})" for group in groups)
 
 
 def _marks(key: Key, prefix: str, named: dict[str, object]) -> str:
