@@ -99,7 +99,9 @@ def run(folder: Path, budget: int, jobs: int) -> int:
     write_sample(file, rows=ROWS, seed=1)
     os.environ["PREMORTEM_RETAIL_CHUNK_ROWS"] = str(CHUNK_ROWS)
     os.environ["PREMORTEM_RETAIL_STATEMENT_TIMEOUT_S"] = "2"
-    codes = []
+    this = [sys.executable, str(Path(__file__).resolve())]
+    judged = ["--setup", shlex.join([*this, "reset"]), "--check", shlex.join([*this, "check", str(expected)])]
+    judged += ["--restart", "--budget", str(budget), "--jobs", str(jobs), "--", *this, "load", str(file)]
     with Servers() as servers:
         os.environ[URL] = servers.postgres().admin_url
         for number in range(1, jobs + 1):
@@ -107,19 +109,13 @@ def run(folder: Path, budget: int, jobs: int) -> int:
         reset()
         load(file)
         expected.write_text(json.dumps(state()))
-        for name, options in (
-            ("system-calls", ["--watch", "file,socket,read", "--from-mark"]),
-            ("messages", ["--wire", URL]),
-        ):
-            codes.append(_sweep(folder / f"{name}.html", options, file, expected, budget, jobs))
-    return max(codes)
+        calls = _sweep(folder / "system-calls.html", ["--watch", "file,socket,read", "--from-mark", *judged])
+        messages = _sweep(folder / "messages.html", ["--wire", URL, *judged])
+    return max(calls, messages)
 
 
-def _sweep(page: Path, options: list[str], file: Path, expected: Path, budget: int, jobs: int) -> int:
-    this = [sys.executable, str(Path(__file__).resolve())]
-    command = [sys.executable, "-m", "premortem", "sweep", *options, "--restart", "--html", str(page)]
-    command += ["--setup", shlex.join([*this, "reset"]), "--check", shlex.join([*this, "check", str(expected)])]
-    command += ["--budget", str(budget), "--jobs", str(jobs), "--", *this, "load", str(file)]
+def _sweep(page: Path, options: list[str]) -> int:
+    command = [sys.executable, "-m", "premortem", "sweep", "--html", str(page), *options]
     print(f"\n{page.stem}: {shlex.join(command)}", flush=True)
     return subprocess.run(command, check=False).returncode
 
