@@ -217,7 +217,7 @@ def test_jetstream_has_every_message_once_in_order(
             state = (await context.stream_info("outbox")).state
             found = []
             for number in range(state.first_seq, state.last_seq + 1):
-                headers = (await context.get_msg("outbox", number)).headers
+                headers = (await context.get_msg("outbox", number)).headers or {}
                 found.append((headers["Key"], int(headers["Nats-Msg-Id"].rpartition(":")[2])))
             return found
         finally:
