@@ -207,12 +207,15 @@ def test_a_secret_under_a_telling_name_never_appears(secret: str, name: str) -> 
 
 @given(secrets, st.text(st.characters(categories=["L"]), max_size=5))
 @settings(deadline=None)
+@example("000000", "SID")
 def test_a_password_in_a_url_never_appears(secret: str, user: str) -> None:
     marked = f"Zq{secret}qZ"
     for scheme in ("postgres", "redis", "https", "amqp"):
         for url in (f"{scheme}://{user}:{marked}@host:5432/db", f"{scheme}://{user}:{quote(marked, safe='')}@host"):
             found = hidden(secret, f"could not connect to {url}: timeout")
-            assert "host" in str(found["value"])
+            assert "host" in str(found["value"]) or NOTHING.hides(
+                user
+            )  # a user "pass": rather too much than too little
             hidden(secret, {"url": url, "urls": [url]})
 
 
