@@ -11,7 +11,6 @@ import polars as pl
 # What may surround a value without being part of it: blanks, the no-break space, a byte order mark.
 PADDING = " \t\r\n\u00a0\ufeff"
 INTEGER = r"^[+-]?[0-9]{1,18}(\.0*)?$"
-DIGITS = r"^-?[0-9]{1,18}$"
 CUSTOMER = r"^[0-9]{1,18}(\.0*)?$"
 NUMBER = r"^[+-]?([0-9]{1,15}(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]{1,2})?$"
 ISO_DATE = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}([ T][0-9]{2}:[0-9]{2}(:[0-5][0-9](\.[0-9]{1,9})?)?)?$"
@@ -41,10 +40,10 @@ def cast(rows: pl.DataFrame) -> pl.DataFrame:
             _code(text("invoiceno")),
             _code(text("stockcode")),
             text("description"),
-            _whole(text("quantity"), INTEGER),
+            _whole(text("quantity"), INTEGER, r"^-?[0-9]{1,18}$"),
             _dates(text("invoicedate")),
             price,
-            _whole(text("customerid"), CUSTOMER),
+            _whole(text("customerid"), CUSTOMER, r"^[0-9]{1,18}$"),
             text("country").str.strip_chars(PADDING),
             text("source_row"),
             price.cast(pl.Float64, strict=False).alias("price"),
@@ -72,11 +71,10 @@ def _code(text: pl.Series) -> pl.Series:
     return bare
 
 
-def _whole(text: pl.Series, pattern: str) -> pl.Series:
-    digits = _fitting(text, pattern)
-    if not _fits(text, DIGITS):
-        digits = digits.str.replace(r"\.0*$", "").str.strip_prefix("+")
-    return digits.cast(pl.Int64, strict=False)
+def _whole(text: pl.Series, pattern: str, plain: str) -> pl.Series:
+    if _fits(text, plain):
+        return text.cast(pl.Int64, strict=False)
+    return _fitting(text, pattern).str.replace(r"\.0*$", "").str.strip_prefix("+").cast(pl.Int64, strict=False)
 
 
 def _dates(text: pl.Series) -> pl.Series:

@@ -32,11 +32,15 @@ class Grid:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """`rows` has the eight columns as text and `source_row`; `labels` is what the file calls the eight."""
+    """`rows` has the eight columns as text and `source_row`; `labels` is what the file calls the eight.
+
+    `nul` is False where it is known that no text holds NUL, which saves looking for it.
+    """
 
     rows: pl.DataFrame
     labels: tuple[str, ...]
     warnings: tuple[str, ...]
+    nul: bool = True
 
 
 def below_header(cells: pl.DataFrame, *, skipped: int = 0) -> Grid:

@@ -144,7 +144,7 @@ class Csv:
             raise SourceError(NO_ROWS)
         blank = cells.height - rows.height
         said = (f"{blank} blank rows were left out of chunk {at.chunk}",) if blank else ()
-        return Piece(Table(rows, head.labels, said), at, end, last)
+        return Piece(Table(rows, head.labels, said, nul=b"\0" in body), at, end, last)
 
 
 def _head(text: texts.Text) -> _Head:

@@ -18,7 +18,6 @@ from premortem.systems.retail.delimited import read_delimited
 from premortem.systems.retail.errors import HeaderError, SourceError
 from premortem.systems.retail.grid import Grid, Table, pick
 from premortem.systems.retail.source import Source, open_source
-from premortem.systems.retail.workbook import read_workbook
 
 
 def read_file(path: str | Path, sheet: str | None = None) -> Table:
@@ -57,6 +56,8 @@ def _grid(source: Source, sheet: str | None) -> Grid:
         raise SourceError(f"is a {source.kind}, which has no sheets; leave sheet={sheet!r} (--sheet) out")
     match source.kind:
         case "workbook":
+            from premortem.systems.retail.workbook import read_workbook  # noqa: PLC0415 - not needed for a csv
+
             return read_workbook(source.data, sheet)
         case "csv":
             return read_delimited(source.data)

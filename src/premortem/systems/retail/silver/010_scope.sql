@@ -37,4 +37,4 @@ create temp view sales as
 select invoiceno, stockcode, description, quantity, invoicedate, invoicedate::date as day, unitprice,
     coalesce(customerid, 0) as customer_key, country
 from bronze.raw_transactions
-where date_trunc('month', invoicedate) in (select month from pg_temp.months);
+where date_trunc('month', invoicedate) = any (array(select month::timestamp from pg_temp.months));
