@@ -175,9 +175,10 @@ def measure(bench: Bench, one: Path, ten: Path, book: Path) -> tuple[list[str], 
     ]
     default = [
         Timed("dlt, rows, default settings", [*peer, "dlt", str(one), bench.url]),
-        Timed("pandas `to_sql`", [*peer, "pandas", str(one), bench.url]),
+        Timed('pandas `to_sql(method="multi")`', [*peer, "pandas-multi", str(one), bench.url]),
     ]
-    bench.interleaved([base_2, ours_2, *tuned, *default], bench.slow_rounds)
+    plain = Timed("pandas `to_sql`", [*peer, "pandas", str(one), bench.url])
+    bench.interleaved([base_2, ours_2, *tuned, *default, plain], bench.slow_rounds)
 
     ours_3 = Timed("`premortem retail run` of the workbook", [*run, str(book)])
     theirs_3 = Timed("pandas + openpyxl + `to_sql`", [*peer, "pandas-workbook", str(book), bench.url])
@@ -202,7 +203,7 @@ def measure(bench: Bench, one: Path, ten: Path, book: Path) -> tuple[list[str], 
     ]
     tables = [
         table(fast, base),
-        table([base_2, ours_2, *tuned, *default], ours_2),
+        table([base_2, ours_2, *tuned, *default, plain], ours_2),
         table([ours_3, theirs_3], ours_3),
         table([small, large, base_10], small),
     ]
