@@ -17,11 +17,12 @@ import psycopg
 import pytest
 
 from premortem.durable.errors import StoreDownError
-from premortem.durable.outbox import Message, Outbox, Pace, Relay, create_tables, status
+from premortem.durable.outbox import Message, Outbox, Pace, Relay, Tries, create_tables, parked, status
 from premortem.faults import syscalls
 from premortem.faults.proxy import FaultProxy
 from premortem.faults.sweep.forks import every_crash
 from premortem.faults.sweep.here import sweep_wire
+from premortem.policies.waits import Fixed
 
 EVERY_POINT = bool(os.environ.get("PREMORTEM_EVERY_POINT"))
 """Every message, and more effects: minutes. Without it, the messages at which something is decided."""
@@ -204,3 +205,66 @@ def test_a_relay_that_hangs_at_the_broker_keeps_its_lane_and_one_that_is_gone_do
 
     asyncio.run(both())
     assert len(sink) == 1
+
+
+def test_poison_is_parked_once_wherever_the_connection_is_cut(
+    url: str, narrow: Callable[..., list[int]], in_order: InOrder, sink: Any
+) -> None:
+    written: list[int] = []
+
+    def begin() -> None:
+        sink.clear()
+        with psycopg.connect(url) as connection:
+            connection.execute("TRUNCATE narrow.outbox_parked")
+        written[:] = narrow(*"abab")
+
+    async def picky(batch: Sequence[Message]) -> None:
+        for message in batch:
+            if message.id == written[0]:
+                raise ValueError("malformed")
+            sink.append(message)
+
+    def drained(to: str) -> None:
+        tries = Tries(attempts=1, wait=Fixed(0.0))
+        asyncio.run(Relay(to, picky, schema="narrow", answer_s=5.0, tries=tries).drain())
+
+    struck = 0
+    for cut in sweep_wire(
+        drained, url, before=begin, only=() if EVERY_POINT else ("BEGIN", "INSERT", "COMMIT", "WITH")
+    ):
+        struck += 1
+        assert cut.error is None or isinstance(cut.error, StoreDownError), (cut, cut.error)
+        drained(url)
+        assert sorted(set(sink.ids)) == [written[1], written[3]], cut
+        assert in_order((message.key, message.id) for message in sink), cut
+        with psycopg.connect(url) as connection:
+            kept = [(one.id, one.attempts) for one in parked(connection, schema="narrow")]
+        assert kept == [(written[0], 1), (written[2], 0)], cut
+    assert struck > 10
+
+
+def test_a_relay_whose_session_is_ended_behind_its_back_saves_nothing_and_breaks_no_order(
+    url: str, write: Write, in_order: InOrder, sink: Any
+) -> None:
+    """It goes on publishing a lane that another relay has by now: what comes twice has come in order before."""
+    written = write(*["a"] * 20)
+
+    async def slow(batch: Sequence[Message]) -> None:
+        for number, message in enumerate(batch):
+            sink.append(message)
+            if number == 5:
+                with psycopg.connect(url) as admin:
+                    admin.execute(
+                        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                        "WHERE application_name = 'premortem outbox relay' AND datname = current_database()"
+                    )
+                await Relay(url, sink).drain()
+
+    async def both() -> None:
+        with pytest.raises(StoreDownError):
+            await Relay(url, slow, pace=Pace(batch=10)).drain()
+
+    asyncio.run(both())
+    assert len(sink) > len(written)
+    assert sorted(set(sink.ids)) == written
+    assert in_order((message.key, message.id) for message in sink)

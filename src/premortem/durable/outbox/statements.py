@@ -66,7 +66,7 @@ VALUES (%(kind)s, %(lane)s, %(done)s, %(floor)s, %(upto)s, %(upto_floor)s, %(las
 RETURNING id
 """
 
-# What is waiting in a lane: `p` is how far it has come.
+# What is waiting in a lane: `p` is how far it has come. OFFSET 0 is a fence: joined, the whole lane would be walked.
 PENDING = """
     (
         SELECT o.id, o.created_at FROM {schema}.outbox AS o
@@ -74,7 +74,9 @@ PENDING = """
             AND NOT (p.upto IS NOT NULL AND o.id <= p.last AND pg_visible_in_snapshot(o.xid, p.upto))
         UNION ALL
         SELECT o.id, o.created_at FROM pg_snapshot_xip(p.done) AS at_work (xid)
-        JOIN {schema}.outbox AS o ON o.lane = p.lane AND o.xid = at_work.xid
+        CROSS JOIN LATERAL (
+            SELECT * FROM {schema}.outbox WHERE lane = p.lane AND xid = at_work.xid OFFSET 0
+        ) AS o
         WHERE NOT (p.upto IS NOT NULL AND o.id <= p.last AND pg_visible_in_snapshot(o.xid, p.upto))
     )
 """
@@ -90,13 +92,15 @@ SELECT p.lane FROM {lanes} WHERE EXISTS (SELECT FROM {pending} AS one)
 """.replace("{lanes}", LANES).replace("{pending}", PENDING)
 
 IDENTITY = "SELECT identity::text, lanes FROM {schema}.outbox_identity"
-# A number that this server has not given yet: the outbox came here from another one.
+# A number that this server has not given yet: the outbox came here from another one. Asked of each lane's position, and
+# of its newest message that waits.
 MOVED = """
-SELECT greatest(
-    (SELECT xid FROM {schema}.outbox ORDER BY xid DESC LIMIT 1),
-    (SELECT max(pg_snapshot_xmax(done)::text::numeric)::text::xid8 FROM {schema}.outbox_progress)
-) > pg_snapshot_xmax(pg_current_snapshot())
-"""
+SELECT bool_or(
+    pg_snapshot_xmax(p.done) > pg_snapshot_xmax(pg_current_snapshot())
+    OR (SELECT xid FROM {schema}.outbox AS o WHERE o.lane = p.lane AND o.id > p.floor ORDER BY id DESC LIMIT 1)
+        > pg_snapshot_xmax(pg_current_snapshot())
+) FROM {lanes}
+""".replace("{lanes}", LANES)
 
 MARK = """
 INSERT INTO {schema}.outbox_progress (kind, lane, done, floor, upto_floor, last, saved_at)
