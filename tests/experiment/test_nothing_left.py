@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
+# Whoever started us in the background told us to ignore Ctrl-C, and what we start would inherit that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 SEED = 20261123
 KINDS = (signal.SIGINT, signal.SIGTERM, signal.SIGKILL)
 EARLY = {signal.SIGINT: (-2, 1), signal.SIGTERM: (-15,), signal.SIGKILL: (-9,)}  # Python itself, before us
