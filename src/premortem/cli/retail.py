@@ -19,8 +19,8 @@ from premortem.systems.retail.retention import retire
 from premortem.systems.retail.run import run
 from premortem.systems.retail.settings import read_settings
 from premortem.systems.retail.status import status
+from premortem.systems.retail.tasks import FileReport, Sameness
 from premortem.systems.retail.transform import Layer, Span, StepReport, transform
-from premortem.systems.retail.worker import FileReport, Sameness
 
 _URL = "PREMORTEM_POSTGRES_URL"
 _LAYERS: dict[str, tuple[Layer, ...]] = {"silver": ("silver",), "gold": ("silver", "gold")}

@@ -34,7 +34,8 @@ from premortem.errors import ConfigurationError
 from premortem.ports import Clock, SystemClock
 from premortem.systems.retail.settings import RetailSettings, read_settings
 from premortem.systems.retail.target import parse_target
-from premortem.systems.retail.worker import FileReport, Manner, Sameness, Todo, Worker
+from premortem.systems.retail.tasks import FileReport, Manner, Sameness, Todo
+from premortem.systems.retail.worker import Worker
 
 
 @dataclass(frozen=True, slots=True)
