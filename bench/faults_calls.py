@@ -77,9 +77,9 @@ def _ways(command: Sequence[str], folder: Path, table: Table) -> Mapping[str, Wa
 def _measure(table: Table, name: str, way: Way) -> None:
     """One round of a row: wherever the scheduler puts it, and on one processor."""
     try:
-        call, other = map(float, way().split())
+        call, _, other = map(float, way().split())
         with on_one_processor(True):
-            pinned, _ = map(float, way().split())
+            pinned, _, _ = map(float, way().split())
     except (OSError, ValueError, subprocess.CalledProcessError) as error:
         table.note(name, failed(error))
     else:
