@@ -9,7 +9,7 @@ BIN    := $(VENV)/bin
 JOBS   ?= $(shell getconf _NPROCESSORS_ONLN)
 
 .DEFAULT_GOAL := help
-.PHONY: help prove test lint types contract unit test-pythons bench bench-policies bench-faults campaign map picture lock clean
+.PHONY: help prove test lint types contract unit test-pythons bench bench-policies bench-faults bench-retail bench-outbox campaign map picture lock clean
 
 help: ## list the tasks
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -64,6 +64,14 @@ bench-policies: .venv-bench/.installed ## measure the policies beside their peer
 bench-faults: .venv-bench/.installed ## measure the proxy and the sweep beside their peers, and write docs/faults/benchmarks.md
 	.venv-bench/bin/python bench/faults.py > docs/faults/benchmarks.md.draft
 	mv docs/faults/benchmarks.md.draft docs/faults/benchmarks.md
+
+bench-retail: .venv-bench/.installed ## measure the retail pipeline beside COPY, dlt and pandas, and write docs/retail-benchmarks.md
+	.venv-bench/bin/python bench/retail.py > docs/retail-benchmarks.md.draft
+	mv docs/retail-benchmarks.md.draft docs/retail-benchmarks.md
+
+bench-outbox: .venv-bench/.installed ## measure the outbox beside its peers, and write docs/durable/outbox-benchmarks.md
+	.venv-bench/bin/python bench/outbox.py > docs/durable/outbox-benchmarks.md.draft
+	mv docs/durable/outbox-benchmarks.md.draft docs/durable/outbox-benchmarks.md
 
 campaign: $(VENV)/.installed ## strike the retail ingest at every system call and every message (takes half an hour)
 	$(BIN)/python campaigns/retail_ingest.py run
