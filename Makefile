@@ -73,8 +73,9 @@ bench-outbox: .venv-bench/.installed ## measure the outbox beside its peers, and
 	.venv-bench/bin/python bench/outbox.py > docs/durable/outbox-benchmarks.md.draft
 	mv docs/durable/outbox-benchmarks.md.draft docs/durable/outbox-benchmarks.md
 
-campaign: $(VENV)/.installed ## strike the retail ingest at every system call and every message (takes half an hour)
+campaign: $(VENV)/.installed ## strike the retail system at every system call and every message, and kill it at random (takes hours)
 	$(BIN)/python campaigns/retail_ingest.py run
+	$(BIN)/python campaigns/retail_run.py run
 
 map: $(VENV)/.installed ## write docs/map.md anew from the modules' first lines
 	$(BIN)/python docs/map.py > docs/map.md
