@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
-TIME_S = 2.5
+TIME_S = 5.0
 PROVEN, INCONCLUSIVE, MISPREDICTED = Verdict.PROVEN, Verdict.INCONCLUSIVE, Verdict.MISPREDICTED
 SPAWN = "import subprocess; subprocess.Popen(['sleep', '62'], start_new_session=True)"
 
