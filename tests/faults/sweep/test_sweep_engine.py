@@ -43,6 +43,14 @@ for step in range(n + 1, 3):
         os.fsync(file.fileno())
     os.replace("draft", path)
 """
+FICKLE = """
+import os, pathlib
+ran = pathlib.Path(os.environ["RUNS"])
+count = len(ran.read_text()) if ran.exists() else 0
+ran.write_text("." * (count + 1))
+for step in range(3 - count % 2):
+    pathlib.Path(f"file-{step}").write_text("whole")
+"""
 WHOLE = """
 import json, pathlib, sys
 path = pathlib.Path("state.json")
@@ -106,6 +114,18 @@ def test_what_does_not_come_back_is_a_violation_and_at_reruns_one_point(script: 
     assert trial.outcome is Outcome.VIOLATION
     assert trial.gist.startswith("does not recover: ended with exit 1")
     assert trial.strikes == ("write#2 state.json 8 bytes",)
+
+
+@LINUX
+def test_a_program_whose_clean_runs_differ_is_swept_all_the_same(
+    script: Script, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RUNS", str(tmp_path / "runs"))
+    plan = Plan((PYTHON, script("fickle.py", FICKLE)), (PYTHON, "-c", ""), watch=("file",), effects=("kill",))
+    fickle = sweep(plan)
+    assert fickle.clean is not None
+    assert "in one clean run and nothing more in the other" in fickle.clean.differs
+    assert len(fickle.trials) == fickle.clean.operations
 
 
 @LINUX

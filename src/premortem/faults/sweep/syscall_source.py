@@ -34,7 +34,7 @@ class SyscallSource:
 
     watch: tuple[str, ...]
     from_mark: bool = False
-    _seen: dict[Recipe, syscalls.Operation] = field(default_factory=dict)
+    _seen: dict[Sighting, syscalls.Operation] = field(default_factory=dict)  # of every clean run: no two need be alike
 
     def __enter__(self) -> Self:
         require()
@@ -45,15 +45,16 @@ class SyscallSource:
     def clean(self, start: Start) -> tuple[Ended, tuple[Sighting, ...]]:
         """Each watched call is a sighting."""
         ended, seen = self._run(start, lambda _: syscalls.GO)
-        self._seen = {Recipe("syscall", one.call, one.nth): one for one in seen}
-        return ended, tuple(Sighting(recipe, detail(one)) for recipe, one in self._seen.items())
+        sightings = {Sighting(Recipe("syscall", one.call, one.nth), detail(one)): one for one in seen}
+        self._seen.update(sightings)
+        return ended, tuple(sightings)
 
     def points(self, seen: tuple[Sighting, ...], effects: tuple[str, ...]) -> tuple[Point, ...]:
         """Before each call that was seen, every effect that can happen to it."""
         points: list[Point] = []
         for one in seen:
             for effect in effects or DEFAULTS:
-                if suits(effect, self._seen[one.recipe]):
+                if suits(effect, self._seen[one]):
                     points += (
                         once(one, "before", effect) if effect in _KILLS else once_and_onward(one, "before", effect)
                     )
