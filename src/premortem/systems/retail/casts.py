@@ -1,15 +1,20 @@
 """From text to values: what counts as a whole number, a price, a date.
 
-Law: a pattern decides, not a library's leniency. What a pattern does not fit becomes null here and a dead letter
-later, never a guess: 13/12/2010 is no date in the US style of this data set.
+Laws:
+- A pattern decides, not a library's leniency. What a pattern does not fit becomes null here and a dead letter later,
+  never a guess: 13/12/2010 is no date in the US style of this data set.
+- Each distinct value is looked at once: a column of invoices repeats itself, and most columns are as they should be.
 """
 
 from __future__ import annotations
 
 import polars as pl
 
+from premortem.systems.retail.repeats import each_run
+
 # What may surround a value without being part of it: blanks, the no-break space, a byte order mark.
 PADDING = " \t\r\n\u00a0\ufeff"
+_BARE = rf"(?s)^([^{PADDING}](.*[^{PADDING}])?)?$"
 INTEGER = r"^[+-]?[0-9]{1,18}(\.0*)?$"
 CUSTOMER = r"^[0-9]{1,18}(\.0*)?$"
 NUMBER = r"^[+-]?([0-9]{1,15}(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]{1,2})?$"
@@ -41,10 +46,10 @@ def cast(rows: pl.DataFrame) -> pl.DataFrame:
             _code(text("stockcode")),
             text("description"),
             _whole(text("quantity"), INTEGER, r"^-?[0-9]{1,18}$"),
-            _dates(text("invoicedate")),
+            each_run(text("invoicedate"), _dates),
             price,
             _whole(text("customerid"), CUSTOMER, r"^[0-9]{1,18}$"),
-            text("country").str.strip_chars(PADDING),
+            _bare(text("country")),
             text("source_row"),
             price.cast(pl.Float64, strict=False).alias("price"),
         ]
@@ -52,21 +57,26 @@ def cast(rows: pl.DataFrame) -> pl.DataFrame:
 
 
 def _fits(text: pl.Series, pattern: str) -> bool:
-    return bool(text.str.contains(pattern).all())  # nulls do not count
+    return bool(text.unique().str.contains(pattern).all())  # nulls do not count
+
+
+def _bare(text: pl.Series) -> pl.Series:
+    """`text` without what may surround it."""
+    return text if _fits(text, _BARE) else text.str.strip_chars(PADDING)
 
 
 def _fitting(text: pl.Series, pattern: str) -> pl.Series:
     """`text` without what may surround it, and null where it does not fit. Most columns fit as they are."""
     if _fits(text, pattern):
         return text
-    bare = text.str.strip_chars(PADDING)
+    bare = _bare(text)
     return bare.to_frame().select(pl.when(pl.col(text.name).str.contains(pattern)).then(text.name)).to_series()
 
 
 def _code(text: pl.Series) -> pl.Series:
-    bare = text.str.strip_chars(PADDING)
+    bare = _bare(text)
     # 536365 is a number in the workbook; other programs hand it on as "536365.0".
-    if bare.str.contains(".", literal=True).any():
+    if bare.unique().str.contains(".", literal=True).any():
         return bare.str.replace(r"^([0-9]+)\.0+$", "${1}")
     return bare
 
@@ -80,7 +90,7 @@ def _whole(text: pl.Series, pattern: str, plain: str) -> pl.Series:
 def _dates(text: pl.Series) -> pl.Series:
     found = _parsed(text, ISO_DATE, _ISO_FORMATS)
     if found.null_count() > text.null_count():  # padding and the other spellings cost time only where they occur
-        bare = text.str.strip_chars(PADDING)
+        bare = _bare(text)
         for other in (_parsed(bare, ISO_DATE, _ISO_FORMATS), _parsed(bare, US_DATE, _US_FORMATS), _serials(bare)):
             found = found.zip_with(found.is_not_null(), other)
     return found

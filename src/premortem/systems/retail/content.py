@@ -20,10 +20,11 @@ import polars as pl
 from psycopg import sql
 
 from premortem.systems.retail.columns import NAMES
-from premortem.systems.retail.copying import copy_in, date_text, each_once, encode
+from premortem.systems.retail.copying import copy_in, date_text, encode
 from premortem.systems.retail.database import Session
 from premortem.systems.retail.errors import DatabaseError
 from premortem.systems.retail.load import UNIQUE_VIOLATION
+from premortem.systems.retail.repeats import each_once
 
 _KEYS = sql.Identifier("bronze", "content_keys")
 _STAGED = sql.Identifier("pg_temp", "arriving")

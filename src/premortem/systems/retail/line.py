@@ -5,7 +5,9 @@ Law: a new session holds what the old one held. The lock of the file is asked fo
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
+from concurrent.futures import Future
 from typing import TypeVar
 
 from premortem.policies import Backoff, Deadline, Policy, Retry, RetryBudget
@@ -32,6 +34,7 @@ class Line:
     def __init__(self, target: Target, settings: RetailSettings) -> None:
         self._target, self._settings = target, settings
         self._session: Session | None = None
+        self._coming: Future[Session] | None = None
         self._prepared = False
         self.locked = ""
         self._policy = Policy(
@@ -64,14 +67,33 @@ class Line:
         session = self._session
         if session is not None and not session.connection.closed:
             return session
-        self.drop()
+        coming, self._coming = self._coming, None
+        if coming is None:
+            self.drop()
+            self._session = self._open()
+        else:
+            self._session = coming.result()
+        return self._session
+
+    def begin(self) -> None:
+        """Open a session in the background, while a file is looked at; what goes wrong is told when it is asked for."""
+        coming = self._coming = Future[Session]()
+
+        def open_it() -> None:
+            try:
+                coming.set_result(self._open())
+            except BaseException as error:  # noqa: BLE001 - raised by `session`
+                coming.set_exception(error)
+
+        threading.Thread(target=open_it, name="retail-connect", daemon=True).start()
+
+    def _open(self) -> Session:
         session = open_session(self._target, self._settings, "what was not committed was rolled back")
         try:
             self._set_up(session)
         except BaseException:
             session.close()
             raise
-        self._session = session
         return session
 
     def _set_up(self, session: Session) -> None:
@@ -92,6 +114,9 @@ class Line:
 
     def drop(self) -> None:
         """Close it; the server gives back what it held."""
+        coming, self._coming = self._coming, None
+        if coming is not None:
+            coming.add_done_callback(_close)
         session, self._session = self._session, None
         if session is not None:
             session.close()
@@ -105,3 +130,8 @@ class Line:
             progress.unlock(self._session, sha256)
         except DatabaseError:
             self.drop()  # which gives it back, too
+
+
+def _close(made: Future[Session]) -> None:
+    if made.exception() is None:
+        made.result().close()

@@ -56,6 +56,11 @@ def _missing(name: str) -> pl.Expr:
     return pl.col(name).is_null() | (pl.col(name).str.strip_chars(PADDING) == "")
 
 
+def _perhaps_missing(name: str) -> pl.Expr:
+    """True for all that is missing, and for what begins with padding: half the price."""
+    return pl.col(name).is_null() | ~pl.col(name).str.contains(rf"^[^{PADDING}]")
+
+
 def _present(name: str) -> Rule:
     return Rule(f"{name}_present", name, "must not be empty", lambda _: _missing(name))
 
@@ -162,7 +167,7 @@ def _suspect(limits: Limits, *, nul: bool) -> pl.Expr:
         *(pl.col(f"value_{name}").is_null() for name in ("quantity", "invoicedate", "price")),
         *(pl.col(f"value_{name}").is_null() for name in ("invoiceno", "stockcode", "country")),
         *(pl.col(f"value_{name}") == "" for name in ("invoiceno", "stockcode", "country")),
-        _missing("description"),
+        _perhaps_missing("description"),
         pl.col("value_customerid").is_null() & pl.col("customerid").is_not_null(),
         *(pl.col(name).str.contains("\0", literal=True) for name in _TEXT if nul),
         *(rule.broken(limits) for rule in _ABOUT_VALUES),

@@ -14,6 +14,7 @@ import hashlib
 import tempfile
 import zlib
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
@@ -72,7 +73,6 @@ class _Survey:
     decode: codecs.IncrementalDecoder = field(default_factory=codecs.getincrementaldecoder("utf-8"))
 
     def add(self, block: bytes) -> None:
-        self.digest.update(block)
         self.sums.append(zlib.crc32(block))
         self.size += len(block)
         if not block.isascii() or self.decode.getstate()[0]:
@@ -96,9 +96,12 @@ def text_of(file: BinaryIO) -> Text:
     file.seek(0)
     survey = _Survey()
     head = b""
-    while block := file.read(BLOCK_BYTES):
-        head = head or block[:4]
-        survey.add(block)
+    with ThreadPoolExecutor(1, thread_name_prefix="retail-hash") as pool:  # hashing is half of the survey
+        while block := file.read(BLOCK_BYTES):
+            head = head or block[:4]
+            hashed = pool.submit(survey.digest.update, block)
+            survey.add(block)
+            hashed.result()
     sha256 = survey.digest.hexdigest()
     if head.startswith(UTF_16):
         return _converted(file, "utf-16", sha256, "the file is UTF-16, as Excel's 'Unicode text': converted")

@@ -35,6 +35,7 @@ class Worker:
     def work(self) -> None:
         """Load until nothing is left to do; raises a `DatabaseError` where trying again did not help."""
         later: deque[tuple[int, Path]] = deque()
+        self._line.begin()
         try:
             while task := self._todo.take():
                 if not self._file(*task, wait=False):

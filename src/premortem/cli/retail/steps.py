@@ -1,0 +1,18 @@
+"""What became of the steps of a transformation, a line each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from premortem.systems.retail.transform import StepReport
+
+
+def print_steps(steps: Sequence[StepReport]) -> None:
+    """Say it."""
+    for step in steps:
+        months = f", {len(step.months)} months made anew" if step.step == "silver" else ""
+        click.echo(f"{step.step}: {step.statements} statements{months}, {step.seconds:.2f} s")
