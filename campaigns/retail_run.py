@@ -135,10 +135,11 @@ def deaths(folder: Path, count: int, seed: int) -> int:
     while struck < count:
         reset()
         rounds += 1
-        struck += one_round(files, rng, clean_s, min(DEATHS_A_ROUND, count - struck))
-        if check(expected):
+        died, well = one_round(files, rng, clean_s, min(DEATHS_A_ROUND, count - struck))
+        struck += died
+        if check(expected) or not well:
             wrong += 1
-            print(f"  round {rounds}: WRONG")
+            print(f"  round {rounds}: WRONG", flush=True)
     (folder / "deaths.json").write_text(
         json.dumps({"deaths": struck, "rounds": rounds, "wrong": wrong, "seed": seed, "undisturbed_s": clean_s})
     )
@@ -146,8 +147,11 @@ def deaths(folder: Path, count: int, seed: int) -> int:
     return 1 if wrong else 0
 
 
-def one_round(files: list[Path], rng: random.Random, clean_s: float, count: int) -> int:
-    """Two workers, killed and started again `count` times, then left alone; how many deaths there were."""
+def one_round(files: list[Path], rng: random.Random, clean_s: float, count: int) -> tuple[int, bool]:
+    """Two workers, killed and started again `count` times, then left alone.
+
+    How many deaths there were, and whether those that nobody killed came to a good end.
+    """
     workers = [forked(files), forked(files)]
     struck = 0
     while struck < count:
@@ -156,11 +160,10 @@ def one_round(files: list[Path], rng: random.Random, clean_s: float, count: int)
         for victim in victims:
             struck += killed(workers[victim])
             workers[victim] = forked(files)
-    for worker in workers:
-        code = ended(worker)
-        if code:
-            print(f"  a worker that nobody killed ended with {code}")
-    return struck
+    codes = [ended(worker) for worker in workers]
+    if any(codes):
+        print(f"  workers that nobody killed ended with {codes}", flush=True)
+    return struck, not any(codes)
 
 
 def killed(worker: int) -> int:
