@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from premortem.durable.outbox.delivery import Delivery, Failure, StoppedError, Tries
 from premortem.durable.outbox.errors import SinkDownError
 from premortem.durable.outbox.message import Message
+from premortem.errors import ConfigurationError
 from premortem.events import Event, listening
 from premortem.policies.waits import Fixed
 
@@ -82,6 +83,23 @@ def test_a_broker_that_is_down_blames_no_message() -> None:
     with pytest.raises(SinkDownError, match="down 7 times"):
         deliver(broker, [message(1, "a")], Tries(2, wait=AT_ONCE, down_attempts=7))
     assert broker.calls == 7
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_publisher_that_is_set_up_wrongly_blames_no_message_and_is_not_asked_again(count: int) -> None:
+    calls = []
+
+    async def publish(batch: Sequence[Message]) -> None:
+        calls.append(len(batch))
+        raise ConfigurationError("no publisher confirms; switch them on")
+
+    async def run() -> None:
+        delivery = Delivery(publish, Tries(3, wait=AT_ONCE), None, asyncio.Event(), random.Random(0))
+        await delivery.deliver([message(number, "a") for number in range(count)])
+
+    with pytest.raises(ConfigurationError, match="switch them on"):
+        asyncio.run(run())
+    assert calls == [count]
 
 
 def test_nothing_is_asked_for_nothing() -> None:

@@ -245,20 +245,27 @@ def test_jetstream_without_a_stream_or_a_server_is_down(url: str, write: Write, 
     asyncio.run(publish())
 
 
-def test_rabbitmq_has_every_message_in_order_and_refuses_what_no_queue_takes(
-    url: str, write: Write, connection: psycopg.Connection[Any]
-) -> None:
+@pytest.fixture
+def rabbitmq() -> str:
+    """The URL of a RabbitMQ; skipped where there is none, or no client for it."""
     server = os.environ.get("PREMORTEM_RABBITMQ_URL", "")
     if not server or importlib.util.find_spec("aio_pika") is None:
         pytest.skip("RabbitMQ: needs `pip install aio-pika` and PREMORTEM_RABBITMQ_URL=amqp://...")
+    return server
+
+
+@pytest.mark.parametrize("raises", [False, True], ids=["returned", "raised"])
+def test_rabbitmq_has_every_message_in_order_and_refuses_what_no_queue_takes(
+    url: str, write: Write, connection: psycopg.Connection[Any], rabbitmq: str, raises: bool
+) -> None:
     topic = f"outbox.{uuid.uuid4().hex[:8]}"
     written = write(*"abab", topic=topic)
 
     async def publish_and_read() -> list[int]:
         import aio_pika  # type: ignore[import-not-found, unused-ignore]  # noqa: PLC0415 - optional
 
-        async with await aio_pika.connect(server) as own:
-            channel = await own.channel()
+        async with await aio_pika.connect(rabbitmq) as own:
+            channel = await own.channel(on_return_raises=raises)
             queue = await channel.declare_queue(topic, auto_delete=True)
             relay = Relay(url, RabbitMQ(channel.default_exchange), tries=QUICK)
             await relay.drain()
@@ -269,4 +276,27 @@ def test_rabbitmq_has_every_message_in_order_and_refuses_what_no_queue_takes(
     assert sorted(asyncio.run(publish_and_read())) == written
     row = connection.execute("SELECT why FROM premortem.outbox_parked").fetchone()
     assert row is not None
-    assert "NO_ROUTE" in row[0] or "Delivery" in row[0]
+    assert "NO_ROUTE" in row[0]
+
+
+def test_rabbitmq_without_confirms_is_refused_and_a_channel_that_is_gone_is_down(
+    url: str, write: Write, rabbitmq: str
+) -> None:
+    write("a")
+
+    async def publish() -> None:
+        import aio_pika  # type: ignore[import-not-found, unused-ignore]  # noqa: PLC0415 - optional
+
+        async with await aio_pika.connect(rabbitmq) as own:
+            blind = await own.channel(publisher_confirms=False)
+            with pytest.raises(ConfigurationError, match="no publisher confirms"):
+                await Relay(url, RabbitMQ(blind.default_exchange), tries=QUICK).drain()
+            gone = await own.channel()
+            await gone.close()
+            with pytest.raises(SinkDownError, match="2 times"):
+                await Relay(url, RabbitMQ(gone.default_exchange), tries=QUICK).drain()
+            missing = await (await own.channel()).get_exchange(f"outbox.{uuid.uuid4().hex}", ensure=False)
+            with pytest.raises(SinkDownError, match="2 times"):
+                await Relay(url, RabbitMQ(missing), tries=QUICK).drain()
+
+    asyncio.run(publish())

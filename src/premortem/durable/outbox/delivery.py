@@ -1,7 +1,8 @@
 """Deliver a batch: to a broker that may be down, with messages that it may never take.
 
 Laws:
-- A broker that is down is no message's fault: it is tried again, with growing waits, and nothing is given up.
+- A broker that is down is no message's fault: it is tried again, with growing waits, and nothing is given up. Neither
+  is a publisher that is set up wrongly: its ConfigurationError ends the relay, before it parks every message.
 - Otherwise the messages are tried one at a time, in order. One that fails `attempts` times is poison: either its key
   stops there, or it goes to the dead letters; other keys go on.
 - What a publisher has not acknowledged is published again. Therefore `publish` delivers in the batch's order and stops
@@ -19,6 +20,7 @@ from dataclasses import dataclass, field
 from premortem.durable.outbox.errors import SinkDownError
 from premortem.durable.outbox.message import Message
 from premortem.durable.telling import tell
+from premortem.errors import ConfigurationError
 from premortem.policies.waits import Backoff, Wait
 
 Publish = Callable[[Sequence[Message]], Awaitable[object]]
@@ -26,6 +28,7 @@ DeadLetter = Callable[[Message, Exception, int], Awaitable[object] | None]
 """Called with the message, the last error and the number of attempts; when it returns, the message is dealt with."""
 
 DOWN = (SinkDownError, OSError)  # TimeoutError and ConnectionError are OSErrors
+NO_MESSAGES_FAULT = (*DOWN, ConfigurationError)
 
 
 class StoppedError(Exception):
@@ -70,7 +73,7 @@ class Delivery:
             return ()
         try:
             await self._while_down(lambda: self._publish(batch))
-        except DOWN:
+        except NO_MESSAGES_FAULT:
             raise
         except Exception as error:  # noqa: BLE001 - whatever a publisher raises; whose fault it is shows one at a time
             if len(batch) > 1:
@@ -96,7 +99,7 @@ class Delivery:
         for attempt in range(1, self._tries.attempts + 1):
             try:
                 await self._while_down(lambda: self._publish([message]))
-            except DOWN:
+            except NO_MESSAGES_FAULT:
                 raise
             except Exception as error:  # noqa: BLE001 - as above
                 if attempt == self._tries.attempts:
