@@ -91,7 +91,7 @@ SABOTAGE: dict[str, tuple[str, dict[str, str], Verdict, str]] = {
         P,
         "broken did not come back within 0.5 s, standing at plain_hangs_as_predicted.py:",
     ),
-    "plain_no_text": ("plain", {"broken": HIDDEN}, P, "broken raised premortem_exhibit_plain_no_text.Hidden: (no text"),
+    "plain_no_text": ("plain", {"broken": HIDDEN}, P, "broken raised Hidden: (no text"),
     "plain_no_encoding": ("plain", {"broken": STRANGE}, P, "broken raised FileNotFoundError: caf"),
     "prices_original": ("prices", {}, P, "broken violated “revenue is what was sold”: -11019.64 for 42.42 sold"),
     "prices_broken_is_fixed": ("prices", {"broken": "broken = fixed"}, N, "the fault struck and broken survived"),

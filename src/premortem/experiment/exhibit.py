@@ -11,6 +11,7 @@ from typing import Any, Protocol, cast
 from premortem.errors import ConfigurationError
 from premortem.experiment.lab import Lab
 from premortem.experiment.parts import PARTS
+from premortem.model.prediction import EXHIBIT_MODULE
 
 
 class Exhibit(Protocol):
@@ -30,7 +31,7 @@ class Exhibit(Protocol):
 
 def load(path: Path) -> Exhibit:
     """Import an exhibit from its file. ConfigurationError when a part of it is not what it has to be."""
-    name = f"premortem_exhibit_{path.stem}"
+    name = f"{EXHIBIT_MODULE}{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise ConfigurationError(f"{path}: is not a Python file; an exhibit is a module, name it something.py")

@@ -11,6 +11,8 @@ from premortem.model.observation import Failure
 Kind = Literal["raised", "violated", "hung", "exhausted"]
 
 
+# An exhibit is imported from its file under this and its stem, so that it shadows nobody's module.
+EXHIBIT_MODULE = "premortem_exhibit_"
 # What any failure would match proves nothing; the last three are written as instances.
 _TOO_WIDE = (BaseException, Exception, Violated, Hung, Exhausted)
 
@@ -65,5 +67,6 @@ class Prediction:
 
 
 def qualified_name(kind: type) -> str:
-    """The name under which a type is compared between processes."""
-    return f"{kind.__module__}.{kind.__qualname__}"
+    """The name under which a type is compared between processes; an exhibit's own types have no module but its file."""
+    own = kind.__module__.startswith(EXHIBIT_MODULE)
+    return kind.__qualname__ if own else f"{kind.__module__}.{kind.__qualname__}"
