@@ -7,6 +7,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -18,6 +19,8 @@ from premortem.durable.checkpoint.stores.file import FileStore
 from premortem.durable.checkpoint.stores.postgres import PostgresStore
 from premortem.durable.checkpoint.stores.sqlite import SqliteStore
 from premortem.durable.checkpoint.stores.valkey import ValkeyStore
+from premortem.durable.sessions.resp import Connection as Asked
+from premortem.durable.sessions.resp import Server
 
 FORK = multiprocessing.get_context("fork")
 Open = Callable[[], CheckpointStore]
@@ -123,6 +126,21 @@ def test_without_claims_no_update_is_lost_either(opened: Open) -> None:
     assert found.value == sum(kept for kept, _ in told) == found.version
 
 
+def test_threads_with_one_store_do_not_undo_each_others_swaps(own_valkey: Any) -> None:
+    store, judge = ValkeyStore(own_valkey.url()), Asked(Server.of(own_valkey.url()), 5)
+
+    def claim(_: int) -> None:
+        Checkpoint(store, "job").claim("me", 60)
+
+    with ThreadPoolExecutor(16) as pool:
+        list(pool.map(claim, range(200)))
+    [told] = judge.ask(("INFO", "commandstats"))
+    assert isinstance(told, bytes)
+    assert b"cmdstat_eval:calls=200," in told
+    judge.close()
+    store.close()
+
+
 def _save_for_ever(opened: Open) -> None:
     checkpoint = Checkpoint(opened(), "job")
     checkpoint.claim("doomed", 3600)
@@ -145,11 +163,11 @@ def test_a_worker_that_is_killed_in_the_middle_leaves_a_whole_checkpoint(opened:
             assert found is None or isinstance(found.value, dict)
         os.kill(worker.pid or 0, signal.SIGKILL)
         worker.join(20)
+        claim = checkpoint.claim("next", 60, take_over=True)  # waits for a COMMIT that the dead one had sent
         found = checkpoint.load()
         assert found is not None
         assert isinstance(found.value, dict)
         last = found.version
-        claim = checkpoint.claim("next", 60, take_over=True)
         assert checkpoint.save({"n": -1}, fence=claim.fence).version == last + 1
         claim.release()
         store.close()

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from premortem.durable.errors import DurableError
 from premortem.durable.outbox.errors import OutsideTransactionError
-from premortem.durable.outbox.tables import SCHEMA, driver, plain_cursor, statement
+from premortem.durable.sessions.postgres_tables import SCHEMA, driver, make_tables, plain_cursor, statement
 from premortem.errors import ConfigurationError
 from premortem.policies import checks
 from premortem.ports import Clock, SystemClock
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 _ID_MOST = 1000  # an index takes up to some 2,700 bytes
 
 _TABLES = """
-SELECT pg_advisory_xact_lock(hashtextextended('premortem inbox tables', 0));
-CREATE SCHEMA IF NOT EXISTS {schema};
 CREATE TABLE IF NOT EXISTS {schema}.inbox (
     consumer text NOT NULL,
     message_id text NOT NULL,
@@ -71,8 +69,7 @@ class InboxBusyError(DurableError):
 
 def create_tables(connection: psycopg.Connection[Any], *, schema: str = SCHEMA) -> None:
     """Make the schema, the table and its function where they are not there; committed with the caller's transaction."""
-    with connection.transaction():
-        plain_cursor(connection).execute(statement(_TABLES, schema))
+    make_tables(connection, _TABLES, schema)
 
 
 class Inbox:

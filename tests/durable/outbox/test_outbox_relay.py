@@ -25,7 +25,7 @@ from premortem.durable.outbox import (
     statements,
     status,
 )
-from premortem.durable.outbox.tables import statement
+from premortem.durable.sessions.postgres_tables import statement
 from premortem.errors import ConfigurationError
 from premortem.policies.waits import Fixed
 from premortem.ports import ManualClock

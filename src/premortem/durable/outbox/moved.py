@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from premortem.durable.outbox.statements import LANES, PENDING
-from premortem.durable.outbox.tables import SCHEMA, plain_cursor, statement
+from premortem.durable.sessions.postgres_tables import SCHEMA, plain_cursor, statement
 
 if TYPE_CHECKING:
     import psycopg

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from premortem.durable.outbox.errors import OutsideTransactionError
 from premortem.durable.outbox.message import MAX_BYTES, Payload, Written, written
-from premortem.durable.outbox.tables import SCHEMA, driver, statement
+from premortem.durable.sessions.postgres_tables import SCHEMA, driver, statement
 
 if TYPE_CHECKING:
     import psycopg

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from premortem.durable.outbox.tables import SCHEMA, plain_cursor, statement
+from premortem.durable.sessions.postgres_tables import SCHEMA, plain_cursor, statement
 
 if TYPE_CHECKING:
     import psycopg

@@ -25,8 +25,8 @@ from typing import TypeVar
 from premortem.durable.errors import StoreDownError
 from premortem.durable.outbox.delivery import DeadLetter, Delivery, Publish, StoppedError, Tries, interrupted
 from premortem.durable.outbox.session import Session
-from premortem.durable.outbox.tables import SCHEMA, driver, valid_schema
 from premortem.durable.outbox.turn import Pace, Turn
+from premortem.durable.sessions.postgres_tables import SCHEMA, driver, valid_schema
 from premortem.durable.telling import tell
 from premortem.policies import checks
 from premortem.policies.waits import Backoff

@@ -20,7 +20,7 @@ from premortem.durable.outbox import statements
 from premortem.durable.outbox.errors import MovedOutboxError
 from premortem.durable.outbox.message import Message
 from premortem.durable.outbox.position import Position
-from premortem.durable.outbox.tables import driver, statement, valid_schema
+from premortem.durable.sessions.postgres_tables import driver, statement, valid_schema
 from premortem.errors import ConfigurationError
 
 if TYPE_CHECKING:

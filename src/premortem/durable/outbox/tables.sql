@@ -3,8 +3,6 @@
 -- Law: a message is never updated. Relays read it, and it is deleted when its time is over; that way a transaction that
 -- holds back vacuum slows nobody down, for nobody ever walks again over what has been deleted.
 
-CREATE SCHEMA IF NOT EXISTS {schema};
-
 -- What makes the ids of this outbox's messages different from those of every other, and into how many lanes they go.
 CREATE TABLE IF NOT EXISTS {schema}.outbox_identity (
     only_one boolean PRIMARY KEY DEFAULT true CHECK (only_one),

@@ -3,51 +3,72 @@
 from __future__ import annotations
 
 import os
-import re
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from premortem.durable.errors import StoreDownError
-from premortem.errors import ConfigurationError, MissingRequirementError
+from premortem.durable.sessions.postgres_tables import (
+    are_there,
+    driver,
+    make_tables,
+    plain_cursor,
+    statement,
+    valid_schema,
+)
+from premortem.errors import ConfigurationError
 
 if TYPE_CHECKING:
     import psycopg
 
     Connection = psycopg.Connection[Any]
-    Make = Callable[[Connection, str], None]
+    Cursor = psycopg.Cursor[tuple[Any, ...]]
 
-SCHEMA = "premortem"
-_NAME = re.compile(r"[a-z_][a-z0-9_]{0,62}")
 _CONNECT_S = 5
-_MAKING = 0x7072656D  # an advisory lock: two that make the tables at the same moment would trip over each other
+# The bound is for one statement; the caller's own is back behind it, or with the caller's rollback.
+_BOUNDED = """
+SELECT set_config('premortem.lock_timeout', current_setting('lock_timeout'), true);
+SELECT set_config('lock_timeout', %(wait_ms)s, true);
+{statement};
+SELECT set_config('lock_timeout', current_setting('premortem.lock_timeout'), true)
+"""
 
 
 class PostgresSession:
-    """`make(connection, schema)` makes the tables, in a database of its own at the first use.
+    """`tables` (the text that makes them) are made at the first use of a URL, where one of them is not there yet.
 
-    `wait_s`: how long to wait for another's lock; `answer_s`: seconds after which a silent server is cut off. Both are
-    for a connection of its own: the caller's has its caller's bounds.
+    `part` is what the server's list of connections calls it. `wait_s`: how long to wait for another's lock, in a
+    connection of its own; in the caller's, which has its caller's bounds, only in `waiting`. `answer_s`: seconds after
+    which a silent server is cut off, in a connection of its own.
     """
 
     def __init__(  # noqa: PLR0913 - all that a store was told
-        self, place: Connection | str, schema: str, make: Make, *, owner: str, wait_s: float, answer_s: float
+        self,
+        place: Connection | str,
+        schema: str,
+        tables: str,
+        *,
+        owner: str,
+        part: str,
+        wait_s: float,
+        answer_s: float,
     ) -> None:
         if not 0.001 <= wait_s < answer_s <= 3600:  # noqa: PLR2004 - said in words
             raise ConfigurationError(
                 f"{owner}(wait_s={wait_s!r}, answer_s={answer_s!r}): has to be 0.001 s or more, and then more than "
                 "that, up to 3600 s"
             )
-        self.schema = valid(schema)
-        self._make, self._owner, self._wait_s, self._answer_s = make, owner, wait_s, answer_s
+        self.schema = valid_schema(schema)
+        self._tables, self._owner, self._part = tables, owner, part
+        self._wait_ms, self._answer_s = f"{max(1, round(wait_s * 1000))}", answer_s
         self._url = place if isinstance(place, str) else ""
         self._given = None if isinstance(place, str) else place
         self._own: Connection | None = None
         self._process = os.getpid()
         self._thread = threading.RLock()
-        self._texts: dict[str, str] = {}
+        self._texts: dict[str, bytes] = {}
         driver()
 
     def __repr__(self) -> str:
@@ -58,14 +79,14 @@ class PostgresSession:
         """Whether what is written is part of the caller's transaction."""
         return self._given is not None
 
-    def sql(self, text: str) -> str:
+    def sql(self, text: str) -> bytes:
         """`text` with its {schema} filled in."""
         if text not in self._texts:
-            self._texts[text] = text.replace("{schema}", f'"{self.schema}"')  # `valid` has seen it
+            self._texts[text] = statement(text, self.schema)
         return self._texts[text]
 
     @contextmanager
-    def asking(self) -> Iterator[psycopg.Cursor[tuple[Any, ...]]]:
+    def asking(self) -> Iterator[Cursor]:
         """A cursor, for one thread at a time and not for ever; what the server says, in our words.
 
         Errors other than a server that is down come out as psycopg's: a serialization failure is its caller's to retry.
@@ -76,7 +97,7 @@ class PostgresSession:
             try:
                 connection = self._connection()
                 with self._bounded(connection):
-                    yield psycopg.Cursor(connection, row_factory=psycopg.rows.tuple_row)
+                    yield plain_cursor(connection)
             except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName) as error:
                 raise ConfigurationError(
                     f"{self!r}: has no tables there ({_line(error)}); call create_tables(connection, "
@@ -89,7 +110,7 @@ class PostgresSession:
                 raise
 
     @contextmanager
-    def changing(self) -> Iterator[psycopg.Cursor[tuple[Any, ...]]]:
+    def changing(self) -> Iterator[Cursor]:
         """As `asking`, in a transaction: the caller's, or one that ends with the block."""
         with self.asking() as cursor:
             connection = cursor.connection
@@ -98,6 +119,19 @@ class PostgresSession:
                     yield cursor
             else:
                 yield cursor
+
+    def waiting(self, cursor: Cursor, text: str, values: Mapping[str, object]) -> Cursor:
+        """What `text` gives, which may have to wait for another's lock: `wait_s` seconds at most, whoever's connection.
+
+        `cursor` is that of `changing`. It is one round trip, and `values` have to be small.
+        """
+        if self._given is None:
+            return cursor.execute(self.sql(text), values)
+        bounded: Cursor = driver().ClientCursor(cursor.connection, row_factory=driver().rows.tuple_row)
+        bounded.execute(self.sql(_BOUNDED.replace("{statement}", text)), {**values, "wait_ms": self._wait_ms})
+        bounded.nextset()
+        bounded.nextset()
+        return bounded
 
     @contextmanager
     def together(self) -> Iterator[None]:
@@ -127,12 +161,13 @@ class PostgresSession:
             self._own, self._process = None, os.getpid()
         if self._own is None or self._own.closed:
             connection: Connection = driver().connect(
-                self._url, autocommit=True, connect_timeout=_CONNECT_S, application_name="premortem"
+                self._url, autocommit=True, connect_timeout=_CONNECT_S, application_name=f"premortem {self._part}"
             )  # fmt: skip
             try:
                 with self._bounded(connection):
-                    connection.execute(f"SET lock_timeout = {max(1, round(self._wait_s * 1000))}")
-                    make_once(connection, self.schema, self._make)
+                    connection.execute(f"SET lock_timeout = {self._wait_ms}")
+                    if not are_there(connection, self._tables, self.schema):
+                        make_tables(connection, self._tables, self.schema)
             except BaseException:
                 connection.close()
                 raise
@@ -159,34 +194,6 @@ class PostgresSession:
         if self._own is not None and self._process == os.getpid():
             self._own.close()
         self._own = None
-
-
-def make_once(connection: Connection, schema: str, make: Make) -> None:
-    """Make the schema and the tables of `make`, where they are not there yet, one maker at a time."""
-    with connection.transaction():
-        connection.execute("SELECT pg_advisory_xact_lock(%s)", (_MAKING,))
-        connection.execute(f'CREATE SCHEMA IF NOT EXISTS "{valid(schema)}"')
-        make(connection, schema)
-
-
-def valid(schema: object) -> str:
-    """The name, which can be quoted as it is; ConfigurationError where it cannot."""
-    if not isinstance(schema, str) or not _NAME.fullmatch(schema):
-        raise ConfigurationError(
-            f"schema {schema!r}: has to be 1-63 of a-z, 0-9 and _, not beginning with a digit; rename it"
-        )
-    return schema
-
-
-def driver() -> Any:  # noqa: ANN401 - a module
-    """The module psycopg, or MissingRequirementError."""
-    try:
-        import psycopg  # noqa: PLC0415 - optional
-    except ImportError:
-        raise MissingRequirementError(
-            "psycopg", "the package is not installed", "pip install 'premortem[retail]', which brings it"
-        ) from None
-    return psycopg
 
 
 def _is_down(error: psycopg.Error, connection: Connection | None) -> bool:

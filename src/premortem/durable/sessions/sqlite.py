@@ -54,7 +54,7 @@ class SqliteSession:
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
-        """The connection, for one statement."""
+        """The connection, to read: each statement sees the newest, unless a transaction is open."""
         with self._told() as connection:
             yield connection
 

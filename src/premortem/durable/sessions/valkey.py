@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime, timedelta
 
 from premortem.durable.errors import StoreDownError
@@ -52,6 +52,10 @@ class ValkeySession:
         """Sent once: after a lost answer nobody knows whether it took place, and the caller has to be told so."""
         with self._told():
             return self._open().ask(*commands)
+
+    def alone(self) -> AbstractContextManager[object]:
+        """A block that no other thread of this session falls into: they would only undo each other's swaps."""
+        return self._thread
 
     def close(self) -> None:
         """Close the connection; the next use opens another one."""

@@ -1,8 +1,3 @@
--- Two at once would both find nothing, and one would fail for the name that the other has made meanwhile.
-SELECT pg_advisory_xact_lock(hashtextextended('premortem create_tables', 0));
-
-CREATE SCHEMA IF NOT EXISTS {schema};
-
 -- Who has claimed a checkpoint, and what its newest version is. Its row lock is what changes wait for.
 CREATE TABLE IF NOT EXISTS {schema}.checkpoint_head (
     name text PRIMARY KEY,

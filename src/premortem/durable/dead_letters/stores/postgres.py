@@ -14,17 +14,19 @@ from typing import TYPE_CHECKING, Any
 
 from premortem.durable.dead_letters.stores import Decision, Row, Tally
 from premortem.durable.errors import StoreDownError
-from premortem.durable.sessions.postgres import SCHEMA, PostgresSession, make_once
+from premortem.durable.sessions.postgres import PostgresSession
+from premortem.durable.sessions.postgres_tables import SCHEMA, make_tables
 
 if TYPE_CHECKING:
     import psycopg
 
     Connection = psycopg.Connection[Any]
 
+_TABLES = Path(__file__).with_suffix(".sql").read_text(encoding="utf-8")
 _TRIES = 20
 _READ = """
 SELECT clock_timestamp(), number, document
-FROM (SELECT) LEFT JOIN LATERAL (
+FROM (SELECT) AS one LEFT JOIN LATERAL (
     SELECT number, document FROM {schema}.dead_letter WHERE name = %(name)s AND key = %(key)s FOR UPDATE{skip}
 ) ON true
 """
@@ -56,12 +58,7 @@ DELETE FROM {schema}.dead_letter WHERE number IN (
 
 def create_tables(connection: Connection, *, schema: str = SCHEMA) -> None:
     """Make the schema and the table where they are not there yet; committed with the caller's transaction."""
-    make_once(connection, schema, _make)
-
-
-def _make(connection: Connection, schema: str) -> None:
-    text = Path(__file__).with_suffix(".sql").read_text(encoding="utf-8")
-    connection.execute(text.replace("{schema}", f'"{schema}"').encode())
+    make_tables(connection, _TABLES, schema)
 
 
 class PostgresLetters:
@@ -76,8 +73,8 @@ class PostgresLetters:
         self, place: Connection | str, *, schema: str = SCHEMA, wait_s: float = 5.0, answer_s: float = 15.0
     ) -> None:
         self._session = PostgresSession(
-            place, schema, _make, owner="PostgresLetters", wait_s=wait_s, answer_s=answer_s
-        )  # fmt: skip
+            place, schema, _TABLES, owner="PostgresLetters", part="dead letters", wait_s=wait_s, answer_s=answer_s
+        )
 
     def __repr__(self) -> str:
         return repr(self._session)
@@ -140,5 +137,5 @@ class PostgresLetters:
         """Close the connection, if it is the store's own."""
         self._session.close()
 
-    def _sql(self, text: str) -> str:
+    def _sql(self, text: str) -> bytes:
         return self._session.sql(text)

@@ -62,12 +62,13 @@ class ValkeyLetters:
     def change(self, name: str, key: str, decide: Decision, *, skip_held: bool = False) -> None:  # noqa: ARG002 - nothing is held
         """As `DeadLetterStore.change`."""
         keys = self._keys(name)
-        for _ in range(_TRIES):
-            raw, time = self._session.ask(("HGET", keys[0], key), ("TIME",))
-            seen = None if raw is None else text(raw)
-            put = decide(seen, moment(time))
-            if put is None or self._swapped(keys, key, seen, put.document, _counted(put.state, put.why)):
-                return
+        with self._session.alone():
+            for _ in range(_TRIES):
+                raw, time = self._session.ask(("HGET", keys[0], key), ("TIME",))
+                seen = None if raw is None else text(raw)
+                put = decide(seen, moment(time))
+                if put is None or self._swapped(keys, key, seen, put.document, _counted(put.state, put.why)):
+                    return
         raise StoreDownError(repr(self), f"others change {key!r} all the time")
 
     def page(self, name: str, *, state: str, why: str | None, after: int, limit: int) -> tuple[Row, ...]:

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 from premortem.durable.errors import InFlightError, StoreDownError
 from premortem.durable.idempotency.rules import Change, Decision, Gone, Record
-from premortem.durable.sessions.postgres import SCHEMA, PostgresSession, make_once
+from premortem.durable.sessions.postgres import PostgresSession
+from premortem.durable.sessions.postgres_tables import SCHEMA, make_tables
 
 if TYPE_CHECKING:
     import psycopg
@@ -27,14 +28,15 @@ if TYPE_CHECKING:
     Connection = psycopg.Connection[Any]
     Cursor = psycopg.Cursor[tuple[Any, ...]]
 
+_TABLES = Path(__file__).with_suffix(".sql").read_text(encoding="utf-8")
 _TRIES = 20
 _SECONDS = "extract(epoch FROM {0})::float8"
 _TIMES = ", ".join(_SECONDS.format(name) for name in ("began", "lease", "forget"))
 _COLUMNS = f"state, fingerprint, token, owner, {_TIMES}, result"
 _LOCK = "pg_try_advisory_xact_lock(hashtextextended({key}, hashtextextended('idempotency', 0)))"
-_READ = (
-    f"SELECT {{lock}}, clock_timestamp(), {_COLUMNS} FROM (SELECT) LEFT JOIN {{schema}}.idempotency ON key = %(key)s"  # noqa: S608 - constants, and a name that was checked
-)
+_READ = f"""
+SELECT {{lock}}, clock_timestamp(), {_COLUMNS} FROM (SELECT) AS one LEFT JOIN {{schema}}.idempotency ON key = %(key)s
+"""  # noqa: S608 - constants, and a name that was checked
 _VALUES = """
     %(state)s, %(fingerprint)s, %(token)s, %(owner)s,
     to_timestamp(%(began)s), to_timestamp(%(lease)s), to_timestamp(%(forget)s), %(result)b
@@ -59,12 +61,7 @@ DELETE FROM {{schema}}.idempotency WHERE key IN (
 
 def create_tables(connection: Connection, *, schema: str = SCHEMA) -> None:
     """Make the schema and the table where they are not there yet; committed with the caller's transaction."""
-    make_once(connection, schema, _make)
-
-
-def _make(connection: Connection, schema: str) -> None:
-    text = Path(__file__).with_suffix(".sql").read_text(encoding="utf-8")
-    connection.execute(text.replace("{schema}", f'"{schema}"').encode())
+    make_tables(connection, _TABLES, schema)
 
 
 class PostgresKeys:
@@ -79,8 +76,8 @@ class PostgresKeys:
         self, place: Connection | str, *, schema: str = SCHEMA, wait_s: float = 5.0, answer_s: float = 15.0
     ) -> None:
         self._session = PostgresSession(
-            place, schema, _make, owner="PostgresKeys", wait_s=wait_s, answer_s=answer_s
-        )  # fmt: skip
+            place, schema, _TABLES, owner="PostgresKeys", part="idempotency", wait_s=wait_s, answer_s=answer_s
+        )
         lock = _LOCK.replace("{key}", "%(key)s") if self._session.transactional else "true"
         self._read = self._sql(_READ.replace("{lock}", lock))
 
@@ -141,5 +138,5 @@ class PostgresKeys:
         assert isinstance(change, Gone)
         return old is None or cursor.execute(self._sql(_DELETE), told).rowcount == 1
 
-    def _sql(self, text: str) -> str:
+    def _sql(self, text: str) -> bytes:
         return self._session.sql(text)

@@ -48,16 +48,17 @@ class ValkeyKeys:
     def change(self, key: str, decide: Decision) -> None:
         """As `IdempotencyStore.change`."""
         name = self._session.prefix + key
-        for _ in range(_TRIES):
-            raw, time = self._session.ask(("GET", name), ("TIME",))
-            before = None if raw is None else text(raw)
-            change = decide(None if before is None else _record(before, key), moment(time))
-            if change is None:
-                return
-            write = ("0", b"", 0) if isinstance(change, Gone) else ("1", _text(change), _left_ms(change))
-            seen = ("0", b"") if before is None else ("1", before)
-            if self._session.tell(("EVAL", _SWAP, 1, name, *seen, *write)) == [1]:
-                return
+        with self._session.alone():
+            for _ in range(_TRIES):
+                raw, time = self._session.ask(("GET", name), ("TIME",))
+                before = None if raw is None else text(raw)
+                change = decide(None if before is None else _record(before, key), moment(time))
+                if change is None:
+                    return
+                write = ("0", b"", 0) if isinstance(change, Gone) else ("1", _text(change), _left_ms(change))
+                seen = ("0", b"") if before is None else ("1", before)
+                if self._session.tell(("EVAL", _SWAP, 1, name, *seen, *write)) == [1]:
+                    return
         raise StoreDownError(repr(self), f"others change {key!r} all the time")
 
     def pending(self, limit: int) -> tuple[tuple[str, Record], ...]:
