@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -13,6 +14,11 @@ import psycopg
 import pytest
 
 from premortem.systems.retail.sample import write_sample
+
+# Whoever starts the tests may ignore SIGINT, and children inherit that.
+FOREGROUND = (
+    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from premortem.cli import main; main()"
+)
 
 
 @pytest.fixture
@@ -116,3 +122,52 @@ def test_url_before_the_first_start_says_what_to_do(folder: Path) -> None:
     done = premortem(folder, "db", "url")
     assert done.returncode == 2
     assert "premortem db start" in done.stderr
+
+
+def test_what_a_run_leaves_behind_is_told_with_its_way_out(folder: Path) -> None:
+    lines = write_sample(folder / "invoices.csv", rows=100, dirty=False).path.read_text().splitlines()
+    whole = "\n".join(lines) + "\n"
+    lines[60] = lines[60].rsplit(",", 2)[0]
+    (folder / "invoices.csv").write_text("\n".join(lines) + "\n")
+    assert premortem(folder, "db", "start").returncode == 0
+    few = {"PREMORTEM_RETAIL_CHUNK_ROWS": "25"}
+    done = premortem(folder, "retail", "run", "invoices.csv", "--through", "gold", **few)
+    assert done.returncode == 1
+    assert "premortem retail withdraw 1" in done.stdout
+    assert "gold: not made, since not all files are loaded" in done.stdout
+    assert "or take it out (`premortem retail withdraw 1`)" in premortem(folder, "retail", "status").stdout
+
+    out = premortem(folder, "retail", "withdraw", "1")
+    assert out.returncode == 0, out.stderr
+    assert "batch 1  invoices.csv: " in out.stdout
+    (folder / "invoices.csv").write_text(whole)
+    done = premortem(folder, "retail", "run", "invoices.csv", "--through", "gold", **few)
+    assert "100 read = 100 loaded" in done.stdout
+    assert "warning" not in done.stdout
+    assert premortem(folder, "retail", "withdraw", "1").returncode == 2
+
+
+def test_an_empty_file_is_told_as_what_it_is(folder: Path) -> None:
+    (folder / "invoices.csv").write_text(
+        "InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country\n"
+    )
+    assert premortem(folder, "retail", "run", "invoices.csv").returncode == 1
+    assert "nothing of it is loaded" in premortem(folder, "retail", "status").stdout
+
+
+def test_a_run_that_is_interrupted_says_what_is_kept(folder: Path) -> None:
+    write_sample(folder / "invoices.csv", rows=20_000)
+    assert premortem(folder, "db", "start").returncode == 0
+    run = subprocess.Popen(
+        [sys.executable, "-c", FOREGROUND, "retail", "run", "invoices.csv"],
+        cwd=folder,
+        env={**os.environ, "PREMORTEM_RETAIL_CHUNK_ROWS": "1"},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while 'working": true' not in premortem(folder, "retail", "status", "--json").stdout and run.poll() is None:
+        pass
+    run.send_signal(signal.SIGINT)
+    _, said = run.communicate(timeout=60)
+    assert run.returncode == 130, said
+    assert "what was committed is kept" in said

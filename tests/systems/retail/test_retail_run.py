@@ -140,13 +140,31 @@ def test_a_file_that_is_cut_off_keeps_what_was_whole(
     small(monkeypatch)
     path = write_sample(tmp_path / "a.csv", 100, dirty=False).path
     text = path.read_text()
-    path.write_text(text[: text.rindex(",")])
+    path.write_text(text[: text.rindex(",")] + '\n"')  # where the end does not show it
     (file,) = run([path], database_url).files
     assert file.state == "failed"
     assert "line 101: has 7 fields" in file.error
     assert file.loaded == count()[0] > 0
     with pytest.raises(AlreadyLoadedError, match="loaded in part"):
         ingest(path, database_url)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_a_file_whose_end_is_missing_is_refused_before_its_first_row(
+    encoding: str, tmp_path: Path, database_url: str, count: Count, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small(monkeypatch)
+    path = write_sample(tmp_path / "a.csv", 100, dirty=False).path
+    text = path.read_text()
+    path.write_bytes(text[: text.rindex(",")].encode(encoding))
+    (file,) = run([path], database_url).files
+    assert "line 101: has 7 fields" in file.error
+    assert count()[0] == 0
+    path.write_bytes(text[:-2].encode(encoding))  # within the last value: who can tell?
+    (file,) = run([path], database_url).files
+    assert "the last line has no line end" in file.warnings[-1]
+    assert "the last line has no line end" in read_file(path).warnings[-1]
+    assert count()[0] == 100
 
 
 def test_too_many_dead_stop_at_their_chunk_and_go_on_when_allowed(

@@ -17,7 +17,7 @@ from premortem.errors import ConfigurationError
 from premortem.events import Event, listening
 from premortem.ports import ManualClock
 from premortem.systems.retail.database import connect
-from premortem.systems.retail.errors import TransformError
+from premortem.systems.retail.errors import DatabaseError, RetentionError, TransformError
 from premortem.systems.retail.retention import retire
 from premortem.systems.retail.run import run
 from premortem.systems.retail.sample import write_sample
@@ -154,8 +154,10 @@ def test_type_2_keeps_the_history(lines: Lines, database_url: str) -> None:
     transform(database_url, scd=2)
     assert sum(int(str(row[3])) for row in rows(database_url, STAR)) == 5
     with pytest.raises(ConfigurationError, match="made with type 2"):
-        transform(database_url)
-    transform(database_url, rebuild=True)
+        transform(database_url, scd=1)
+    (silver, _) = transform(database_url, span=Span(date(2011, 1, 1), date(2011, 1, 1)))  # of the star's own kind
+    assert silver.months == (date(2010, 12, 1), date(2011, 1, 1))
+    transform(database_url, scd=1, rebuild=True)
     assert {row[-1] for row in rows(database_url, STAR)} == {"LAMP RED"}
 
 
@@ -274,12 +276,18 @@ def test_old_months_go_to_parquet_and_stay_out(lines: Lines, tmp_path: Path, dat
     assert (one.month, one.rows, heard[-1].get("rows")) == (date(2010, 12, 1), 1, 1)
     assert one.archive
     saved = pl.read_parquet(one.archive)
-    assert saved.rows()[0][:1] + saved.rows()[0][2:8] == (date(2010, 12, 1), 17850, 1, 6, 0, 0, Decimal("15.3"))
+    assert one.archive.is_absolute()
+    assert saved.rows()[0][:-1] == (date(2010, 12, 1), "85123A", "LAMP", 17850, 1, 6, 0, 0, Decimal("15.3"), Decimal(0))
     assert retire(31, database_url, archive=tmp_path, clock=clock) == ()
     assert retire(30, database_url, clock=clock)[0].archive is None
     late = lines("b.csv", "2,85123A,LAMP,1,2010-12-02 08:26,2.5,17850,EIRE")
     loaded(database_url, late)
-    transform(database_url)
+    (silver, _) = transform(database_url)
+    assert (silver.months, silver.left_out) == ((), (date(2010, 12, 1),))
+    (silver, _) = transform(database_url)
+    assert silver.left_out == ()
+    (silver, _) = transform(database_url, span=Span(date(2010, 12, 1), date(2011, 3, 1)))
+    assert silver.left_out == (date(2010, 12, 1), date(2011, 1, 1))
     assert [row[0] for row in rows(database_url, STAR)] == ["2011-03-01"]
     assert rows(database_url, "select * from gold.daily_revenue order by 1") == gold
     assert rows(database_url, "select month::text, fact_rows from silver.retired order by 1") == [
@@ -296,6 +304,47 @@ def test_a_folder_that_is_not_there_keeps_the_month(lines: Lines, tmp_path: Path
     with pytest.raises(ConfigurationError, match="days=-1"):
         retire(-1, database_url)
     assert len(rows(database_url, STAR)) == 1
+
+
+def test_a_month_that_the_marts_do_not_have_yet_stays(lines: Lines, tmp_path: Path, database_url: str) -> None:
+    loaded(database_url, lines("a.csv", "1,85123A,LAMP,6,2010-12-01 08:26,2.55,17850,EIRE"))
+    transform(database_url, layers=["silver"])
+    with pytest.raises(RetentionError, match="there are no marts yet"):
+        retire(1, database_url, archive=tmp_path)
+    transform(database_url)
+    loaded(database_url, lines("b.csv", "2,85123A,LAMP,1,2010-12-02 08:26,2.5,17850,EIRE"))
+    with pytest.raises(RetentionError, match="bronze 2, silver 1, gold 1 lines"):
+        retire(1, database_url, archive=tmp_path)
+    transform(database_url)
+    assert retire(1, database_url, archive=tmp_path)[0].rows == 2
+
+
+def test_a_price_with_many_decimals_is_archived_whole(lines: Lines, tmp_path: Path, database_url: str) -> None:
+    price = "0.000000000000123"
+    loaded(database_url, lines("a.csv", f"1,85123A,LAMP,1,2010-12-01 08:26,{price},17850,EIRE"))
+    transform(database_url)
+    (one,) = retire(1, database_url, archive=tmp_path)
+    assert one.archive
+    assert pl.read_parquet(one.archive).get_column("revenue").to_list() == [Decimal(price)]
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="a folder in which nobody may write, root neither")
+def test_a_file_that_cannot_be_written_keeps_the_month(lines: Lines, database_url: str) -> None:
+    loaded(database_url, lines("a.csv", "1,85123A,LAMP,6,2010-12-01 08:26,2.55,17850,EIRE"))
+    transform(database_url)
+    with pytest.raises(RetentionError, match=r"cannot be written .* the month is still there"):
+        retire(1, database_url, archive=Path("/proc"))
+    assert len(rows(database_url, STAR)) == 1
+
+
+def test_a_rebuild_does_not_drop_what_others_have_made(lines: Lines, database_url: str) -> None:
+    loaded(database_url, lines("a.csv", "1,85123A,LAMP,6,2010-12-01 08:26,2.55,17850,EIRE"))
+    transform(database_url)
+    with psycopg.connect(database_url) as connection:
+        connection.execute("create view mine as select * from silver.fact_sales_daily")
+    with pytest.raises(DatabaseError, match="view mine depends on"):
+        transform(database_url, rebuild=True)
+    assert rows(database_url, "select lines from mine") == [(1,)]
 
 
 # Status

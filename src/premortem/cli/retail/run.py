@@ -62,6 +62,8 @@ def command(  # noqa: PLR0913 - an option each
         for file in report.files:
             _print_file(file)
         print_steps(steps)
+        if through != "bronze" and report.failed:
+            click.secho(f"{through}: not made, since not all files are loaded", fg="red")
     sys.exit(1 if report.failed else 0)
 
 

@@ -9,7 +9,7 @@ from dataclasses import asdict
 import click
 
 from premortem.cli.retail.surroundings import database
-from premortem.systems.retail.status import status
+from premortem.systems.retail.status import FileStatus, status
 
 
 @click.command("status")
@@ -23,13 +23,26 @@ def command(*, verify: bool, as_json: bool) -> None:
         click.echo(json.dumps(asdict(found), indent=2, default=str))
     else:
         for file in found.files:
-            state = "complete" if file.complete else "being loaded" if file.working else "cut off: run it again"
-            click.secho(f"batch {file.batch}  {file.source}: {state}", bold=True)
+            click.secho(f"batch {file.batch}  {file.source}: {_state(file)}", bold=True)
             known = f" + {file.known:,} known" if file.known else ""
             click.echo(f"  {file.read:,} read = {file.loaded:,} loaded + {file.dead:,} dead-lettered{known}")
             click.echo(f"  {file.chunks} chunks, last by {file.owner} at {file.changed_at:%Y-%m-%d %H:%M:%S %Z}")
         for batch in found.wrong:
-            click.secho(f"batch {batch}: what is there is not what was counted; run its file again", fg="red")
+            click.secho(
+                f"batch {batch}: what is there is not what was counted: `premortem retail withdraw {batch}`, then run "
+                "its file again",
+                fg="red",
+            )
         if not found.files:
             click.echo("nothing is loaded")
     sys.exit(1 if found.wrong else 0)
+
+
+def _state(file: FileStatus) -> str:
+    if file.complete:
+        return "complete"
+    if file.working:
+        return "being loaded"
+    if not file.chunks:
+        return "nothing of it is loaded: it was refused, or cut off; run it again"
+    return f"cut off: run it again, or take it out (`premortem retail withdraw {file.batch}`)"

@@ -16,3 +16,9 @@ def print_steps(steps: Sequence[StepReport]) -> None:
     for step in steps:
         months = f", {len(step.months)} months made anew" if step.step == "silver" else ""
         click.echo(f"{step.step}: {step.statements} statements{months}, {step.seconds:.2f} s")
+        if step.left_out:
+            out = ", ".join(f"{month:%Y-%m}" for month in step.left_out)
+            click.secho(
+                f"  warning: {out}: taken out by retention, and left alone; what is new there is in bronze only",
+                fg="yellow",
+            )

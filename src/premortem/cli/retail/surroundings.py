@@ -7,6 +7,8 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import click
+
 from premortem.events import Event, listening
 
 URL = "PREMORTEM_POSTGRES_URL"
@@ -22,13 +24,17 @@ _STEPS = {
 @contextmanager
 def database() -> Iterator[str | None]:
     """The user's own where one is named; else the kept one, running at least for this block."""
-    if URL in os.environ:
-        yield None
-        return
-    from premortem.servers import kept  # noqa: PLC0415 - not needed where the user has a server
+    try:
+        if URL in os.environ:
+            yield None
+            return
+        from premortem.servers import kept  # noqa: PLC0415 - not needed where the user has a server
 
-    with kept.running() as url:
-        yield url
+        with kept.running() as url:
+            yield url
+    except KeyboardInterrupt:
+        click.echo("what was committed is kept, the rest rolled back: the same command goes on from there", err=True)
+        raise
 
 
 @contextmanager

@@ -53,6 +53,11 @@ def load_chunk(session: Session, claim: Claim, ready: Ready, code: str) -> Commi
         session.connection.rollback()
     if not _ours(session, claim, ready.begin.chunk):
         return _found(session, claim, ready.begin.chunk)
+    if ready.keys is not None and not content.has_keys(session, claim.batch):  # somebody has withdrawn rows meanwhile
+        with session.talking("making the keys anew"):
+            session.connection.rollback()
+        content.key_earlier(session, claim.batch)
+        return load_chunk(session, claim, ready, code)
     good, data, known = ready.good, ready.good_data, 0
     if ready.keys is not None:
         new = content.admit(session, ready.keys)

@@ -123,6 +123,13 @@ def admit(session: Session, keys: pl.DataFrame) -> pl.Series | None:
     return pl.Series("place", [place for (place,) in places], dtype=pl.UInt32)
 
 
+def has_keys(session: Session, batch: int) -> bool:
+    """Whether the keys are there that `key_earlier` has made for `batch`: who takes rows out takes all keys out."""
+    with session.talking("looking for the keys"):
+        row = session.connection.execute("select from bronze.keyed_batches where batch = %s", [batch]).fetchone()
+    return row is not None
+
+
 def key_earlier(session: Session, batch: int) -> None:
     """Give the rows that came without keys theirs: those of `ingest`, and of runs by source file."""
     with session.talking("looking for rows without a content key"):

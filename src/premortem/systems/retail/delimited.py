@@ -1,7 +1,9 @@
 """A csv as a grid of text: comma, semicolon or tab, UTF-8 or what old programs write.
 
-Law: polars reads fast and fills short rows up in silence; a row with too few fields is most likely a file cut off
-in the middle. So where the last column has gaps, the part is read again, field by field, by the strict reader.
+Laws:
+- polars reads fast and fills short rows up in silence; a row with too few fields is most likely a file cut off in the
+  middle. So where the last column has gaps, the part is read again, field by field, by the strict reader.
+- A file that is cut off shows it at its end. That is looked at first, before any row of it is loaded.
 """
 
 from __future__ import annotations
@@ -36,9 +38,11 @@ def read_delimited(data: bytes) -> Grid:
         body = b"".join(text.blocks(text.begin))
     full, body = body, body.lstrip(b"\r\n")
     skipped = full.count(b"\n", 0, len(full) - len(body))
-    cells = parse(body, dialect_of(body.split(b"\n", 1)[0].decode()), lambda: skipped)
+    dialect = dialect_of(body.split(b"\n", 1)[0].decode())
+    cells = parse(body, dialect, lambda: skipped)
+    ending = look_at_end(body, dialect, lambda: skipped + body.rstrip(b"\r\n").count(b"\n"))
     grid = below_header(cells, skipped=skipped)
-    return Grid(grid.header, grid.cells, grid.first_row, text.warnings)
+    return Grid(grid.header, grid.cells, grid.first_row, (*text.warnings, *ending))
 
 
 def dialect_of(first: str) -> Dialect:
@@ -73,6 +77,23 @@ def parse(body: bytes, dialect: Dialect, lines_before: Callable[[], int]) -> pl.
     return cells
 
 
+def look_at_end(tail: bytes, dialect: Dialect, lines_before: Callable[[], int]) -> tuple[str, ...]:
+    """A warning where the last line of `tail` has no end; raises `SourceError` where it is no whole record.
+
+    `lines_before` counts the lines above it. Of a line with a quote only who reads from the top can tell.
+    """
+    above, _, line = tail.rstrip(b"\r\n").rpartition(b"\n")
+    if not above:  # the header, or a line longer than the tail
+        return ()
+    last = line.decode(errors="replace")
+    found = len(fields(last, dialect.delimiter))
+    if '"' not in last and found != dialect.width:
+        raise _ragged(lines_before() + 1, found, dialect)
+    if tail.endswith((b"\n", b"\r")):
+        return ()
+    return (f"the last line has no line end (it ends in {last[-20:]!r}): was the file cut off in its last value?",)
+
+
 def _fitness(line: str, delimiter: str) -> tuple[int, int]:
     found = fields(line, delimiter)
     try:
@@ -88,12 +109,15 @@ def _strict(body: bytes, dialect: Dialect, lines_before: Callable[[], int]) -> N
     try:
         for found in reader:
             if found and len(found) != dialect.width:
-                raise SourceError(
-                    f"line {reader.line_num + lines_before()}: has {len(found)} fields, the header has "
-                    f"{dialect.width}; the file is cut off there, or a delimiter stands in a value without quotes: "
-                    "export it again"
-                )
+                raise _ragged(reader.line_num + lines_before(), len(found), dialect)
     except csv.Error as error:
         raise SourceError(
             f"line {reader.line_num + lines_before()}: is no readable csv ({error}); export it again"
         ) from None
+
+
+def _ragged(line: int, found: int, dialect: Dialect) -> SourceError:
+    return SourceError(
+        f"line {line}: has {found} fields, the header has {dialect.width}; the file is cut off there, or a delimiter "
+        "stands in a value without quotes: export it again"
+    )

@@ -86,6 +86,10 @@ class StaleClaimError(RetailError):
     """Nobody must act: another worker has taken the file over, and this one stopped before it wrote."""
 
 
+class RetentionError(RetailError):
+    """Whoever keeps the months must act: this one is not ready to go, or its file could not be written."""
+
+
 class TransformError(DatabaseError):
     """The step's author must act: `statement` (from 1) of `file`, in `line`, failed, and the whole step with it."""
 

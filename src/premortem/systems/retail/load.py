@@ -33,7 +33,7 @@ _TABLES = tuple(
     f"bronze.{name}"
     for name in (
         *("batches", "raw_transactions", "dead_letters"),
-        *("claims", "chunks", "content_keys", "keyed_batches"),
+        *("claims", "chunks", "content_keys", "keyed_batches", "withdrawn"),
     )
 )
 # Any number that nobody else locks: the first eight bytes of sha256("premortem.systems.retail"), halved.

@@ -16,7 +16,7 @@ from typing import Protocol
 
 from premortem.systems.retail import text as texts
 from premortem.systems.retail.columns import Match, match
-from premortem.systems.retail.delimited import Dialect, dialect_of, fields, parse
+from premortem.systems.retail.delimited import Dialect, dialect_of, fields, look_at_end, parse
 from premortem.systems.retail.errors import SourceError
 from premortem.systems.retail.grid import NO_ROWS, Table, labels_of, pick_rows, unasked
 from premortem.systems.retail.reader import read_table, saying
@@ -121,7 +121,8 @@ class Csv:
         self._text = text
         with saying(name):
             self._head = _head(text)
-        self.warnings = (*warnings, *unasked(self._head.match))
+            ending = _ending(text, self._head.dialect)
+        self.warnings = (*warnings, *unasked(self._head.match), *ending)
 
     def read(self, begin: Position | None, rows: int) -> Iterator[Piece]:
         """As `Pieces.read`; offsets are bytes of the text in UTF-8."""
@@ -164,6 +165,13 @@ def _head(text: texts.Text) -> _Head:
             lines = sample.count(b"\n") or 1
             return _Head(dialect, found, labels_of(labels, found), Position(0, offset, row), len(sample) / lines)
     raise SourceError("has no rows at all, not even a header; was the right sheet or file sent?")
+
+
+def _ending(text: texts.Text, dialect: Dialect) -> tuple[str, ...]:
+    """What the last line says about the whole: see `look_at_end`."""
+    begin = max(text.begin, text.size - texts.BLOCK_BYTES)
+    tail = b"".join(text.blocks(begin))
+    return look_at_end(tail, dialect, lambda: text.line(begin + len(tail.rstrip(b"\r\n"))))
 
 
 def _cut(text: texts.Text, offset: int, size: int) -> Iterator[bytes]:

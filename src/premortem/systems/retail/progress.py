@@ -118,6 +118,18 @@ def claim(session: Session, pieces: Pieces, owner: str, sameness: str, now: date
     return _summed(session, Claim(batch, epoch, owner, begin, seal, started))
 
 
+def parts_of(session: Session, name: str, mine: int) -> list[tuple[int, int]]:
+    """Other batches of a file of this name that are there in part: their number, and how many rows they have."""
+    with session.talking("looking for parts of the file"):
+        rows = session.connection.execute(
+            "select id, rows_loaded from bronze.batches where source_file = %s and id <> %s and not complete"
+            " and rows_loaded > 0 order by id",
+            [name, mine],
+        ).fetchall()
+        session.connection.commit()
+    return [(int(batch), int(loaded)) for batch, loaded in rows]
+
+
 def hold(session: Session, mine: Claim) -> None:
     """Refuse to go on where the claim is another's by now; raises `StaleClaimError`."""
     with session.talking("looking after the claim"):

@@ -101,3 +101,6 @@ create table if not exists bronze.content_keys (
 
 -- The batches whose rows have their content keys.
 create table if not exists bronze.keyed_batches (batch bigint primary key references bronze.batches);
+
+-- Months in which a batch had rows that was withdrawn since: the star has them still, and has to be made anew there.
+create table if not exists bronze.withdrawn (month date primary key, at timestamptz not null);

@@ -26,19 +26,28 @@ from premortem.systems.retail.steps import SqlFile, read_step, run_step
 from premortem.systems.retail.target import parse_target
 
 Layer = Literal["silver", "gold"]
-KEEPS_HISTORY = 2
+KEEPS_HISTORY: Literal[2] = 2
 # The first eight bytes of sha256("premortem.systems.retail.transform"), halved.
 _LOCK = 3_015_822_140_113_908_571
+_MONTHS = """
+select month, month in (select month from silver.retired) from pg_temp.touched
+where changed or month in (select month from pg_temp.months) or current_setting('retail.scope') = 'months'
+group by 1 order by 1
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class StepReport:
-    """A step that was committed: how many statements and seconds, and the months that were made anew (silver)."""
+    """A step that was committed: how many statements and seconds, and the months that were made anew (silver).
+
+    `left_out` are months for which there was something to do, and which retention has taken out: they were left alone.
+    """
 
     step: Layer
     statements: int
     months: tuple[date, ...]
     seconds: float
+    left_out: tuple[date, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,15 +68,15 @@ def transform(  # noqa: PLR0913 - by name
     *,
     layers: Sequence[Layer] = ("silver", "gold"),
     span: Span | None = None,
-    scd: Literal[1, 2] = 1,
+    scd: Literal[1, 2] | None = None,
     rebuild: bool = False,
     clock: Clock | None = None,
 ) -> tuple[StepReport, ...]:
     """Make the layers anew, as far as bronze has changed; with `span`, those months in any case (a backfill).
 
-    `scd` is the kind of dim_product: 1 overwrites descriptions, 2 keeps their history and makes all months anew.
-    `rebuild` throws the star away first, which a change of `scd` asks for. Raises a `DatabaseError`; `TransformError`
-    names file, statement and line.
+    `scd` is the kind of dim_product: 1 overwrites descriptions, 2 keeps their history and makes all months anew; None
+    is the kind that the star has, and 1 for a new one. `rebuild` throws the star away first, which a change of `scd`
+    asks for. Raises a `DatabaseError`; `TransformError` names file, statement and line.
     """
     settings = settings if settings is not None else read_settings(url)
     target = parse_target(url if url is not None else settings.postgres_url)
@@ -83,17 +92,17 @@ def transform(  # noqa: PLR0913 - by name
         try:
             prepare(session)
             alone(session)
-            count, months = _step(session, layer, _scope(span, scd, rebuild=rebuild), scd, rebuild=rebuild)
+            count, months, left_out = _step(session, layer, span, scd, rebuild=rebuild)
         finally:
             session.close()
-        report = StepReport(layer, count, months, clock.monotonic() - began)
+        report = StepReport(layer, count, months, clock.monotonic() - began, left_out)
         emit("retail.step", step=layer, statements=count, months=len(months), seconds=report.seconds)
         return report
 
     return tuple(policy.call(attempt, layer) for layer in layers)
 
 
-def _scope(span: Span | None, scd: int, *, rebuild: bool) -> dict[str, str]:
+def _scope(span: Span | None, scd: Literal[1, 2], *, rebuild: bool) -> dict[str, str]:
     if span is not None and scd < KEEPS_HISTORY:
         first, last = span.first.replace(day=1), span.last.replace(day=1)
         return {"scope": "months", "first_month": str(first), "last_month": str(last)}
@@ -108,24 +117,26 @@ def alone(session: Session) -> None:
 
 
 def _step(
-    session: Session, layer: Layer, scope: dict[str, str], scd: Literal[1, 2], *, rebuild: bool
-) -> tuple[int, tuple[date, ...]]:
+    session: Session, layer: Layer, span: Span | None, scd: Literal[1, 2] | None, *, rebuild: bool
+) -> tuple[int, tuple[date, ...], tuple[date, ...]]:
     with session.talking("beginning a step"):
         session.connection.execute("set transaction isolation level repeatable read")
         # Sorts of a few hundred thousand lines, which the default of 4 MB would send to the disk.
         session.connection.execute("set local work_mem = '128MB'")
-        for name, value in scope.items():
+    kind: Literal[1, 2] = _one_kind(session, scd, rebuild=rebuild) if layer == "silver" else 1
+    with session.talking("beginning a step"):
+        for name, value in _scope(span, kind, rebuild=rebuild).items():
             session.connection.execute("select set_config(%s, %s, true)", [f"retail.{name}", value])
-    if layer == "silver":
-        _one_kind(session, scd, rebuild=rebuild)
-    count = run_step(session, layer, _files(layer, scd))
+    count = run_step(session, layer, _files(layer, kind))
     months: tuple[date, ...] = ()
+    left_out: tuple[date, ...] = ()
     with session.talking("committing the step"):
         if layer == "silver":
-            rows = session.connection.execute("select month from pg_temp.months order by 1").fetchall()
-            months = tuple(month for (month,) in rows)
+            rows = session.connection.execute(_MONTHS).fetchall()
+            months = tuple(month for month, out in rows if not out)
+            left_out = tuple(month for month, out in rows if out)
         session.connection.commit()
-    return count, months
+    return count, months, left_out
 
 
 def _files(layer: Layer, scd: Literal[1, 2]) -> tuple[SqlFile, ...]:
@@ -136,18 +147,22 @@ def _files(layer: Layer, scd: Literal[1, 2]) -> tuple[SqlFile, ...]:
     return read_step(folders)
 
 
-def _one_kind(session: Session, scd: int, *, rebuild: bool) -> None:
+def _one_kind(session: Session, scd: Literal[1, 2] | None, *, rebuild: bool) -> Literal[1, 2]:
     """A star is of one kind: facts that point to overwritten products and to versions of them cannot be mixed."""
     with session.talking("looking at the star"):
         execute = session.connection.execute
-        if rebuild:
-            execute("drop table if exists silver.fact_sales_daily, silver.dim_product, silver.kind cascade")
         execute("create schema if not exists silver")
         execute("create table if not exists silver.kind (scd smallint primary key)")
-        execute("insert into silver.kind select %s where not exists (select from silver.kind)", [scd])
         row = execute("select scd from silver.kind").fetchone()
-    if row != (scd,):
+        was = int(row[0]) if row else None
+        if rebuild:
+            # Without CASCADE: a view that somebody has made on the star is not ours to drop.
+            execute("drop table if exists silver.fact_sales_daily, silver.dim_product")
+            execute("delete from silver.kind")
+        kind: Literal[1, 2] = scd or (KEEPS_HISTORY if was == KEEPS_HISTORY else 1)
+        execute("insert into silver.kind select %s where not exists (select from silver.kind)", [kind])
+    if was not in {None, kind} and not rebuild:
         raise ConfigurationError(
-            f"scd={scd}: this star was made with type {row[0] if row else 'none'}; say rebuild=True (--rebuild) to "
-            "make it anew"
+            f"scd={kind}: this star was made with type {was}; say rebuild=True (--rebuild) to make it anew"
         )
+    return kind

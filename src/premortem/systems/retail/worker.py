@@ -66,7 +66,7 @@ class Worker:
                         return False
                     self._load(pieces, load)
         except SourceError as error:
-            load.error = str(error)
+            load.error = f"{error}{_left_behind(load.claim)}"
         except StaleClaimError as error:
             emit("retail.warning", text=str(error))
             return False
@@ -88,6 +88,7 @@ class Worker:
         state = "complete" if claim.complete else "resumed" if load.resumed else "begun"
         emit("retail.file", source=pieces.name, batch=claim.batch, state=state, rows=claim.read)
         if not claim.complete:
+            load.warnings += self._line.guarded(lambda: self._parts(pieces, claim))
             made = Preparation(pieces, claim, self._settings, by_content=self._manner.by == "content")
             with ahead(made.all()) as chunks:
                 for ready in chunks:
@@ -105,6 +106,13 @@ class Worker:
         if self._manner.by == "content" and not claim.complete:
             content.key_earlier(session, claim.batch)
         return claim
+
+    def _parts(self, pieces: Pieces, claim: Claim) -> list[str]:
+        return [
+            f"batch {batch} has {loaded:,} rows of another file of this name, which was never loaded to its end: if "
+            f"this is that file, corrected, they are there twice; `premortem retail withdraw {batch}` takes them out"
+            for batch, loaded in progress.parts_of(self._line.session(), pieces.name, claim.batch)
+        ]
 
     def _chunk(self, claim: Claim, ready: Ready) -> Committed:
         return load_chunk(self._line.session(), claim, ready, premortem.__version__)
@@ -149,6 +157,16 @@ class Worker:
                     return True
             self._line.drop()
         return False
+
+
+def _left_behind(claim: Claim | None) -> str:
+    """What has to be known of a file that is in the database in part, before a corrected one is loaded beside it."""
+    if claim is None or not claim.read:
+        return ""
+    return (
+        f". {claim.loaded:,} rows of it are loaded, as batch {claim.batch}: a corrected file has other bytes, is "
+        f"another file and would bring them again, so `premortem retail withdraw {claim.batch}` first"
+    )
 
 
 def _tell(pieces: Pieces, claim: Claim, ready: Ready) -> None:

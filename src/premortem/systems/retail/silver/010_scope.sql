@@ -1,6 +1,6 @@
--- Which months have to be made anew: those that a batch has touched since, or those that were asked for.
--- needs: bronze.batches, bronze.raw_transactions
--- makes: silver.applied, silver.retired, pg_temp.months, pg_temp.sales
+-- Which months have to be made anew: those that a batch has touched since, or was withdrawn from, or that were asked for.
+-- needs: bronze.batches, bronze.raw_transactions, bronze.withdrawn
+-- makes: silver.applied, silver.retired, pg_temp.touched, pg_temp.months, pg_temp.sales
 
 create schema if not exists silver;
 
@@ -15,22 +15,25 @@ create table if not exists silver.retired (
     retired_at  timestamptz not null
 );
 
-create temp table months as
+create temp table touched as
 with changed as (
     select b.id from bronze.batches b left join silver.applied a on a.batch = b.id
     where b.rows_loaded is distinct from coalesce(a.rows_loaded, 0)
 )
-select month from (
-    select distinct date_trunc('month', r.invoicedate)::date as month
-    from bronze.raw_transactions r
-    where case current_setting('retail.scope')
-        when 'changed' then r.batch in (select id from changed)
-        when 'all' then true
-        else date_trunc('month', r.invoicedate) between current_setting('retail.first_month')::date
-            and current_setting('retail.last_month')::date
-    end
-) as touched
-where month not in (select month from silver.retired);
+select date_trunc('month', r.invoicedate)::date as month, bool_or(r.batch in (select id from changed)) as changed
+from bronze.raw_transactions r
+where case current_setting('retail.scope')
+    when 'changed' then r.batch in (select id from changed)
+    when 'all' then true
+    else date_trunc('month', r.invoicedate) between current_setting('retail.first_month')::date
+        and current_setting('retail.last_month')::date
+end
+group by 1
+union
+select month, true from bronze.withdrawn where current_setting('retail.scope') in ('changed', 'all');
+
+create temp table months as
+select distinct month from pg_temp.touched where month not in (select month from silver.retired);
 
 -- A view, not a table: reading bronze four times costs less than writing it once.
 create temp view sales as

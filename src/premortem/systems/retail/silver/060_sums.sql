@@ -1,5 +1,5 @@
 -- Nothing is lost between the layers, nothing counted twice: else all of the step is taken back.
--- needs: pg_temp.months, pg_temp.sales, silver.fact_sales_daily, silver.applied
+-- needs: bronze.withdrawn, pg_temp.months, pg_temp.sales, silver.fact_sales_daily, silver.applied
 
 do $$
 declare
@@ -22,3 +22,6 @@ end $$;
 insert into silver.applied select id, rows_loaded from bronze.batches
 where current_setting('retail.scope') in ('changed', 'all')
 on conflict (batch) do update set rows_loaded = excluded.rows_loaded;
+
+-- What was withdrawn from a month that is out stays in its archive and in the marts.
+delete from bronze.withdrawn where current_setting('retail.scope') in ('changed', 'all');
