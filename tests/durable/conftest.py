@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -38,7 +39,7 @@ def heard() -> Iterator[list[Event]]:
 
 @pytest.fixture
 def eventually() -> Eventually:
-    def wait(reached: Callable[[], bool], seconds: float = 20.0) -> None:
+    def wait(reached: Callable[[], bool], seconds: float = 60.0) -> None:
         ends = time.monotonic() + seconds
         while not reached():
             assert time.monotonic() < ends, f"did not happen within {seconds} s"
@@ -247,6 +248,87 @@ def _in_postgres(database: Database, *, own: bool) -> Iterator[Place]:
     made.close()
     theirs.close()
     judge.close()
+
+
+class Opened:
+    """A kind of store: `open()` gives another one for the same state, `commit` ends the caller's transaction."""
+
+    def __init__(self, kind: str, open_one: Callable[[], tuple[Any, Any]]) -> None:
+        self.kind, self._open_one = kind, open_one
+        self._opened: list[tuple[Any, Any]] = []
+
+    def open(self) -> Any:
+        self._opened.append(self._open_one())
+        return self._opened[-1][0]
+
+    @property
+    def connection(self) -> Any:
+        """The caller's, of the store that was opened last."""
+        return self._opened[-1][1]
+
+    def commit(self) -> None:
+        for _, connection in self._opened:
+            if connection is not None:
+                connection.commit()
+
+    def rollback(self) -> None:
+        for _, connection in self._opened:
+            if connection is not None:
+                connection.rollback()
+
+    def close(self) -> None:
+        for store, connection in self._opened:
+            store.close()
+            if connection is not None:
+                connection.close()
+
+
+_PREFIXES = itertools.count(1)
+
+
+@pytest.fixture
+def opened_of(
+    request: pytest.FixtureRequest, tmp_path: Path, stores: Mapping[str, Any], tables: Mapping[str, Any]
+) -> Iterator[Callable[[str], Opened]]:
+    """Stores of a kind. The folder's `stores` and `tables` say what opens one, and what makes its tables."""
+    made: list[Opened] = []
+
+    def opener(kind: str) -> Callable[[], tuple[Any, Any]]:
+        where, _, theirs = kind.partition(" in a ")
+        open_one = stores[where]
+        if where == "valkey":
+            url, prefix = request.getfixturevalue("valkey"), f"{tmp_path.name}-{next(_PREFIXES)}:"
+            return lambda: (open_one(url, prefix=prefix), None)
+        place = request.getfixturevalue("postgres").url if where == "postgres" else tmp_path / kind
+        return _in_transaction(where, place, open_one, tables[where]) if theirs else lambda: (open_one(place), None)
+
+    def make(kind: str) -> Opened:
+        made.append(Opened(kind, opener(kind)))
+        return made[-1]
+
+    yield make
+    for opened in made:
+        opened.close()
+
+
+def _in_transaction(where: str, place: Any, open_one: Any, make: Any) -> Callable[[], tuple[Any, Any]]:
+    import psycopg  # noqa: PLC0415 - known to be there with the server
+
+    def connected() -> Any:
+        if where == "postgres":
+            return psycopg.connect(place)
+        return sqlite3.connect(place, timeout=0.05, check_same_thread=False)
+
+    admin = connected()
+    make(admin)
+    admin.commit()
+    admin.close()
+
+    def opened() -> tuple[Any, Any]:
+        theirs = connected()
+        return open_one(theirs), theirs
+
+    return opened
 
 
 @pytest.fixture

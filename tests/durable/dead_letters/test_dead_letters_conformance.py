@@ -199,9 +199,9 @@ def test_a_letter_of_a_replay_that_died_is_for_the_next_one_after_its_lease(own_
     assert letters.replay(nothing).replayed == 1
 
 
-def test_in_a_transaction_the_effect_of_a_replay_and_its_mark_are_one(box_of: Any) -> None:
+def test_in_a_transaction_the_effect_of_a_replay_and_its_mark_are_one(opened_of: Any) -> None:
     for kind in ("sqlite in a transaction", "postgres in a transaction"):
-        box = box_of(kind)
+        box = opened_of(kind)
         letters = DeadLetters(box.open())
         letters.add(1, "x", key="a")
         letters.add(2, "x", key="b")
@@ -224,8 +224,8 @@ def test_in_a_transaction_the_effect_of_a_replay_and_its_mark_are_one(box_of: An
         box.commit()
 
 
-def test_postgres_a_letter_in_somebody_elses_transaction_is_left_alone(box_of: Any) -> None:
-    box = box_of("postgres in a transaction")
+def test_postgres_a_letter_in_somebody_elses_transaction_is_left_alone(opened_of: Any) -> None:
+    box = opened_of("postgres in a transaction")
     one = DeadLetters(box.open())
     one.add(1, "x", key="a")
     box.commit()
@@ -335,13 +335,13 @@ def test_numbers_are_not_given_twice(box: Any) -> None:
     {"most": 0}, {"most": True}, {"most_bytes": 10}, {"when_full": "grow"}, {"share": 1}, {"share": -0.1}, {"least": 0},
     {"lease_s": 0}, {"name": ""}, {"name": "a\nb"},
 ])  # fmt: skip
-def test_settings_that_make_no_sense_are_refused(box_of: Any, told: Any) -> None:
+def test_settings_that_make_no_sense_are_refused(opened_of: Any, told: Any) -> None:
     with pytest.raises(ConfigurationError, match=f"DeadLetters.{next(iter(told))}"):
-        DeadLetters(box_of("file").open(), **told)
+        DeadLetters(opened_of("file").open(), **told)
 
 
-def test_what_can_be_no_letter_is_refused(box_of: Any) -> None:
-    letters = DeadLetters(box_of("file").open())
+def test_what_can_be_no_letter_is_refused(opened_of: Any) -> None:
+    letters = DeadLetters(opened_of("file").open())
     for told in ({"key": ""}, {"key": "k", "why": ""}, {"key": "k", "attempts": -1}, {"key": "k", "payload": {1, 2}}):
         with pytest.raises(ConfigurationError):
             letters.add(**{"payload": 1, "why": "x", **told})  # type: ignore[arg-type]

@@ -106,8 +106,8 @@ def test_in_flight_is_told_at_once_and_says_who_and_how_long(own_keys: Any) -> N
     once.run("a", 1, nested)
 
 
-def test_a_key_in_an_open_transaction_of_somebody_else_is_in_flight(keys_of: Any) -> None:
-    keys = keys_of("postgres in a transaction")
+def test_a_key_in_an_open_transaction_of_somebody_else_is_in_flight(opened_of: Any) -> None:
+    keys = opened_of("postgres in a transaction")
     once, other = Idempotency(keys.open()), Idempotency(keys.open())
     once.run("a", 1, Effect("first"))
     with pytest.raises(InFlightError, match="in an open transaction"):
@@ -116,9 +116,9 @@ def test_a_key_in_an_open_transaction_of_somebody_else_is_in_flight(keys_of: Any
     assert other.run("a", 1, Effect("second")) == "first"
 
 
-def test_what_is_rolled_back_has_never_happened(keys_of: Any) -> None:
+def test_what_is_rolled_back_has_never_happened(opened_of: Any) -> None:
     for kind in ("sqlite in a transaction", "postgres in a transaction"):
-        keys = keys_of(kind)
+        keys = opened_of(kind)
         once, effect = Idempotency(keys.open()), Effect()
         once.run("a", 1, effect)
         keys.rollback()
@@ -229,9 +229,9 @@ def test_a_result_that_cannot_be_kept_is_not_lost_in_silence(own_keys: Any, resu
         once.run("a", 1, Effect())
 
 
-def test_in_a_transaction_the_effect_goes_with_a_result_that_cannot_be_kept(keys_of: Any) -> None:
+def test_in_a_transaction_the_effect_goes_with_a_result_that_cannot_be_kept(opened_of: Any) -> None:
     for kind in ("sqlite in a transaction", "postgres in a transaction"):
-        once = Idempotency(keys_of(kind).open())
+        once = Idempotency(opened_of(kind).open())
         with pytest.raises(ConfigurationError, match="cannot be kept"):
             once.run("a", 1, Effect(object()))
         assert once.run("a", 1, Effect()) == "done"
@@ -272,9 +272,9 @@ def test_a_coroutine_that_is_cancelled_while_it_waits_holds_no_key(own_keys: Any
     assert once.run("a", 1, effect, wait_s=20) == "done"  # its thread may still be giving the key back
 
 
-def test_purge_removes_what_is_over_and_nothing_else(keys_of: Any) -> None:
+def test_purge_removes_what_is_over_and_nothing_else(opened_of: Any) -> None:
     for kind in ("sqlite", "postgres", "sqlite in a transaction", "postgres in a transaction"):
-        keys, clock = keys_of(kind), ManualClock()
+        keys, clock = opened_of(kind), ManualClock()
         once = Idempotency(keys.open(), ttl_s=100, in_flight_s=10, clock=clock)
         for number in range(5):
             once.run(f"old-{number}", 1, Effect())
@@ -295,18 +295,18 @@ def test_old_keys_do_not_pile_up(own_keys: Any) -> None:
 
 
 @pytest.mark.parametrize("key", ["", "x" * 513, "a\nb", None, 7])
-def test_a_key_that_is_none_is_refused(keys_of: Any, key: Any) -> None:
+def test_a_key_that_is_none_is_refused(opened_of: Any, key: Any) -> None:
     with pytest.raises(ConfigurationError, match="idempotency key"):
-        Idempotency(keys_of("sqlite").open()).run(key, 1, Effect())
+        Idempotency(opened_of("sqlite").open()).run(key, 1, Effect())
 
 
 @pytest.mark.parametrize("told", [
     {"ttl_s": 0}, {"ttl_s": True}, {"in_flight_s": 100, "ttl_s": 50}, {"wait_s": -1}, {"on_unknown": "maybe"},
     {"nothing_done": "Exception"}, {"most_bytes": 0},
 ])  # fmt: skip
-def test_settings_that_make_no_sense_are_refused(keys_of: Any, told: Any) -> None:
+def test_settings_that_make_no_sense_are_refused(opened_of: Any, told: Any) -> None:
     with pytest.raises(ConfigurationError, match=f"Idempotency.{next(iter(told))}"):
-        Idempotency(keys_of("sqlite").open(), **told)
+        Idempotency(opened_of("sqlite").open(), **told)
 
 
 def test_keys_may_hold_any_character(keys: Any) -> None:

@@ -101,8 +101,8 @@ def test_what_has_no_form_of_its_own_is_refused_by_name() -> None:
 
 
 @pytest.fixture
-def once(keys_of: Any) -> Idempotency:
-    return Idempotency(keys_of("sqlite").open(), wait_s=20)
+def once(opened_of: Any) -> Idempotency:
+    return Idempotency(opened_of("sqlite").open(), wait_s=20)
 
 
 def test_a_function_and_a_coroutine_function(once: Idempotency) -> None:
@@ -190,8 +190,8 @@ def test_another_request_under_the_same_key_is_422(once: Idempotency, other: Any
     assert json.loads(answer.body)["status"] == 422
 
 
-def test_in_flight_is_409_with_a_time_to_ask_again(keys_of: Any) -> None:
-    once = Idempotency(keys_of("sqlite").open())
+def test_in_flight_is_409_with_a_time_to_ask_again(opened_of: Any) -> None:
+    once = Idempotency(opened_of("sqlite").open())
     inner: list[Answer] = []
 
     def slow(given: Request) -> Answer:
@@ -237,10 +237,10 @@ def test_a_no_is_kept(once: Idempotency, status: int) -> None:
     assert len(handler.requests) == 1
 
 
-def test_in_a_transaction_later_undoes_what_was_done(keys_of: Any) -> None:
-    keys = keys_of("sqlite in a transaction")
+def test_in_a_transaction_later_undoes_what_was_done(opened_of: Any) -> None:
+    keys = opened_of("sqlite in a transaction")
     once = Idempotency(keys.open())
-    connection = keys._opened[-1][1]
+    connection = keys.connection
     connection.execute("CREATE TABLE payments (pence)")
 
     def half(_: Request) -> Answer:
@@ -251,9 +251,9 @@ def test_in_a_transaction_later_undoes_what_was_done(keys_of: Any) -> None:
     assert connection.execute("SELECT count(*) FROM payments").fetchone() == (0,)
 
 
-def test_nobody_knows_is_500_and_a_store_that_is_down_503(keys_of: Any, tmp_path: Path) -> None:
+def test_nobody_knows_is_500_and_a_store_that_is_down_503(opened_of: Any, tmp_path: Path) -> None:
     clock = ManualClock()
-    once = Idempotency(keys_of("sqlite").open(), in_flight_s=10, clock=clock)
+    once = Idempotency(opened_of("sqlite").open(), in_flight_s=10, clock=clock)
 
     def dies(_: Request) -> Answer:
         raise KeyboardInterrupt
@@ -327,8 +327,8 @@ def test_what_another_attempt_cannot_help_is_dead_at_once(once: Idempotency, let
     assert letters.counts() == {"PayloadMismatch": 1}
 
 
-def test_in_flight_is_later(keys_of: Any, letters: DeadLetters) -> None:
-    once = Idempotency(keys_of("sqlite").open())
+def test_in_flight_is_later(opened_of: Any, letters: DeadLetters) -> None:
+    once = Idempotency(opened_of("sqlite").open())
     inner: list[str] = []
 
     def slow(_: object) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 import uuid
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -19,7 +18,6 @@ from premortem.errors import MissingRequirementError
 from premortem.servers import Servers
 from premortem.servers.databases import create, drop
 
-LONG_S = 60.0
 Write = Callable[..., list[int]]
 Drain = Callable[..., int]
 
@@ -117,17 +115,6 @@ def in_order(seen: Iterable[tuple[str | None, int]]) -> bool:
 @pytest.fixture(name="in_order")
 def _in_order() -> Callable[[Iterable[tuple[str | None, int]]], bool]:
     return in_order
-
-
-@pytest.fixture
-def eventually() -> Callable[[Callable[[], bool]], None]:
-    def wait(reached: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + LONG_S
-        while not reached():
-            assert time.monotonic() < deadline, f"did not happen within {LONG_S} s"
-            time.sleep(0.01)
-
-    return wait
 
 
 @pytest.fixture
