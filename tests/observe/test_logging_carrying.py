@@ -215,6 +215,15 @@ def test_levels_are_kept(path: Path, read: Read) -> None:
     assert [line["event"] for line in read(path)] == ["yes", "yes"]
 
 
+@pytest.mark.parametrize("where", ["", None, 5])
+def test_what_is_no_place_for_a_log_is_refused(where: Any, tmp_path: Path) -> None:
+    with configure(tmp_path / "one.log") as log:
+        with pytest.raises(ConfigurationError, match=r"has to be .* a path or a Sink"):
+            configure(where)
+        logging.getLogger("shop").warning("and the log of before goes on")
+    assert log.counts.written == 1
+
+
 def test_closing_undoes_it_and_a_second_one_takes_its_place(tmp_path: Path, read: Read) -> None:
     root, before = logging.getLogger(), structlog.get_config()
     handlers, level = list(root.handlers), root.level

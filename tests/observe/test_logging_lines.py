@@ -13,6 +13,7 @@ from decimal import Decimal
 from enum import Enum
 from pathlib import Path
 from urllib.parse import quote
+from uuid import UUID
 
 import pytest
 from hypothesis import example, given, settings
@@ -128,6 +129,7 @@ def test_the_head_is_kept_whatever_else_has_to_go(texts: list[str]) -> None:
         (True, True),
         (Colour.RED, "red"),
         (Decimal("1.50"), "1.50"),
+        (UUID("88711b68-2bfe-42eb-a9d1-03af3cbd2da1"), "88711b68-2bfe-42eb-a9d1-03af3cbd2da1"),
         (b"caf\xe9", "caf\\xe9"),
         ("a\udcff", "a\\udcff"),
         (dt.date(2026, 1, 2), "2026-01-02"),
@@ -309,6 +311,13 @@ def test_names_can_be_added_and_excepted() -> None:
         redaction,
     )
     assert found == {"customer_IBAN": HIDDEN, "token_count": 7, "ok_token": None, "seen": f"{HIDDEN} in /home/shop"}
+
+
+def test_the_folder_of_the_shell_is_no_password() -> None:
+    shell = {"PWD": "/srv/shop", "OLDPWD": "/home/shop", "DB_PWD": "hunter22"}
+    redaction = Redaction(environment=shell)
+    assert redaction.text('File "/srv/shop/load.py", hunter22') == f'File "/srv/shop/load.py", {HIDDEN}'
+    assert redaction.hides("PWD")
 
 
 def test_a_secret_that_is_a_number_is_hidden_as_one() -> None:

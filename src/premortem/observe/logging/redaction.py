@@ -26,6 +26,8 @@ _ANYWHERE = (
     *("password", "passwd", "passphrase", "secret", "token", "apikey", "accesskey", "privatekey", "signingkey"),
     *("authorization", "cookie", "credential", "sessionid", "sessionkey", "encryptionkey", "connectionstring"),
 )
+# The shell's folders, of which the paths in every traceback are parts; under this name anywhere else is a password.
+_FOLDERS = frozenset({"PWD", "OLDPWD"})
 _AS_A_WORD = frozenset({"pwd", "pass", "auth", "pin", "otp", "cvv", "jwt", "sid", "passcode", "pgpass"})
 
 
@@ -59,7 +61,7 @@ class Redaction:
                 "and would be found everywhere or nowhere; leave it out, and name its key in `names`"
             )
         for name, value in (os.environ if environment is None else environment).items():
-            if self.hides(name) and _SHORTEST_SECRET <= len(value) <= LONGEST_SECRET:
+            if name not in _FOLDERS and self.hides(name) and _SHORTEST_SECRET <= len(value) <= LONGEST_SECRET:
                 known.add(value)
         self._numbers = frozenset(int(one) for one in known if one.isascii() and one.isdigit() and len(one) < 20)  # noqa: PLR2004 - 64 bits
         forms = {form for secret in known for form in _forms(secret)}

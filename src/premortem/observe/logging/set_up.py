@@ -39,10 +39,11 @@ def configure(  # noqa: PLR0913 - by keyword only, each with a default
     """
     if level not in _LEVELS:
         raise ConfigurationError(f"configure(level={level!r}): has to be one of {', '.join(_LEVELS)}")
+    sink = _sink(where)
     root, number = logging.getLogger(), getattr(logging, level.upper())
     for handler in [one for one in root.handlers if isinstance(one, JsonHandler)]:
         handler.log.close()
-    log = JsonLog(_sink(where), service=service, redaction=redaction, repeats=repeats, bounds=bounds, clock=clock)
+    log = JsonLog(sink, service=service, redaction=redaction, repeats=repeats, bounds=bounds, clock=clock)
     handler, before = JsonHandler(log, number), root.level
     root.addHandler(handler)
     root.setLevel(min(number, before or number))
@@ -60,6 +61,8 @@ def configure(  # noqa: PLR0913 - by keyword only, each with a default
 def _sink(where: str | os.PathLike[str] | Sink) -> Sink:
     if isinstance(where, str) and where in _STREAMS:
         return PipeSink(_STREAMS[where])
-    if isinstance(where, str | os.PathLike):
+    if isinstance(where, str | os.PathLike) and os.fspath(where):
         return FileSink(where)
+    if not isinstance(where, Sink):
+        raise ConfigurationError(f'configure({where!r}): has to be "stderr", "stdout", a path or a Sink')
     return where

@@ -18,6 +18,7 @@ from datetime import date, time
 from decimal import Decimal
 from enum import Enum
 from typing import TypeAlias, cast
+from uuid import UUID
 
 from premortem.errors import ConfigurationError
 from premortem.observe.logging.redaction import HIDDEN, LONGEST_SECRET, Redaction
@@ -123,7 +124,7 @@ class _Walk:
             return self._text(str.__str__(value))
         if isinstance(value, bytes | bytearray | memoryview):
             return self._bytes(value)
-        if isinstance(value, Decimal):
+        if isinstance(value, Decimal | UUID):
             return self._text(str(value))
         if isinstance(value, date | time):
             return self._text(value.isoformat())

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 
+@runtime_checkable
 class Sink(Protocol):
     """A place for lines. Called by one thread at a time; `line_bytes` is the longest line that it takes whole."""
 
