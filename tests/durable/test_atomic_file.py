@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from premortem.durable import AtomicFile, DamagedError, read_whole, write_atomically
+from premortem.durable import AppendLog, AtomicFile, DamagedError, read_whole, write_atomically
 from premortem.durable.framing import framed, unframed
 from premortem.errors import ConfigurationError
 from premortem.faults import syscalls
@@ -197,3 +197,19 @@ def test_any_edit_of_a_frame_is_found(body: bytes, cut: int, put: bytes, take: i
     if edited != whole:
         with pytest.raises(DamagedError, match="here is damaged"):
             unframed("note", edited, "here")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_full_disk_says_of_which_file(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    full = os.open("/dev/full", os.O_WRONLY)
+    write = os.write
+    monkeypatch.setattr(os, "write", lambda _, data: write(full, data))
+    try:
+        with pytest.raises(OSError, match=r"No space left on device: .*state"):
+            write_atomically(path, NEW)
+        with pytest.raises(OSError, match=r"No space left on device: .*done\.log"):
+            AppendLog(tmp_path / "done.log").append(NEW)
+    finally:
+        monkeypatch.undo()
+        os.close(full)
+    assert read_whole(path) == OLD

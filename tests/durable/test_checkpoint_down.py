@@ -12,7 +12,9 @@ import pytest
 
 from premortem.durable import (
     Checkpoint,
+    DeadLetters,
     FileStore,
+    Idempotency,
     OwnedError,
     PostgresStore,
     SqliteStore,
@@ -363,3 +365,17 @@ def test_a_valkey_that_forgot_is_told(valkey: str, heard: list[Event]) -> None:
     assert (found.value, found.version) == (3, 3)
     judge.close()
     store.close()
+
+
+def test_a_path_is_no_store(tmp_path: Path) -> None:
+    path: Any = str(tmp_path / "work")
+    made: list[tuple[Any, str]] = [
+        (Checkpoint, "FileStore"),
+        (Idempotency, "SqliteKeys"),
+        (DeadLetters, "SqliteLetters"),
+    ]
+    for make, store in made:
+        with pytest.raises(ConfigurationError, match=rf"has to be a store; write {store}\('"):
+            make(path, name="invoices") if make is Checkpoint else make(path)
+    with pytest.raises(ConfigurationError, match="checkpoint name 7"):
+        Checkpoint(FileStore(tmp_path), 7)  # type: ignore[arg-type]

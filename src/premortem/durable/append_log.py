@@ -62,7 +62,7 @@ class AppendLog:
         DamagedError where it is no log. A crash in between may leave the first few.
         """
         data = b"".join(packed(record) for record in records)
-        with self._thread, self._locked() as file:
+        with self._thread, self._named(), self._locked() as file:
             at = self._mend(file)
             try:
                 _write(file, data)
@@ -170,6 +170,15 @@ class AppendLog:
         sync_file(file)
         sync_folder(os.path.dirname(os.path.realpath(self.path)))  # noqa: PTH120 - the folder that the name stands in
         return len(MAGIC)
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            if error.errno is not None:
+                error.filename = str(self.path)  # calls on a descriptor do not say of which file they speak
+            raise
 
     def _sync_if_due(self, file: int) -> None:
         now = time.monotonic()

@@ -67,10 +67,14 @@ def replace(path: str, data: bytes, *, wait_s: float = WAIT_S, synced: bool = Tr
         if before:
             _dress(file, before)
         view = memoryview(data)
-        while view:
-            view = view[os.write(file, view) :]
-        if synced:
-            sync(file)
+        try:
+            while view:
+                view = view[os.write(file, view) :]
+            if synced:
+                sync(file)
+        except OSError as error:
+            error.filename = path  # calls on a descriptor do not say of which file they speak
+            raise
         os.replace(draft, path)  # noqa: PTH105 - as above
 
 

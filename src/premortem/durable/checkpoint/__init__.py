@@ -63,7 +63,9 @@ class Checkpoint:
         on_store_down: OnStoreDown = "stop",
         most_missed: int = 1000,
     ) -> None:
-        if not 0 < len(name) <= _LONGEST_NAME or not name.isprintable():
+        if isinstance(store, str | os.PathLike):
+            raise ConfigurationError(f"Checkpoint({store!r}): has to be a store; write FileStore({store!r})")
+        if not isinstance(name, str) or not 0 < len(name) <= _LONGEST_NAME or not name.isprintable():
             raise ConfigurationError(f"checkpoint name {name!r}: has to be 1 to 200 printable characters")
         _whole("schema", schema)
         _whole("keep", keep)

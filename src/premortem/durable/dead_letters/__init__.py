@@ -71,7 +71,14 @@ class DeadLetters:
         clock: Clock | None = None,
     ) -> None:
         check(
-            name=name, most=most, most_bytes=most_bytes, when_full=when_full, share=share, least=least, lease_s=lease_s
+            store,
+            name=name,
+            most=most,
+            most_bytes=most_bytes,
+            when_full=when_full,
+            share=share,
+            least=least,
+            lease_s=lease_s,
         )
         self.store, self.name = store, name
         self._room = Room(store, name, most, most_bytes, drop=when_full == "drop oldest")

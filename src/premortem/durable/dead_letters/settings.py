@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import os
+
 from premortem.errors import ConfigurationError
 
 _MOST_KEY, _MOST_WHY, _MOST_NAME = 512, 200, 100
 
 
 def check(  # noqa: PLR0913 - all that it is told
-    *, name: str, most: object, most_bytes: object, when_full: str, share: float | None, least: object, lease_s: float
+    store: object,
+    *,
+    name: str,
+    most: object,
+    most_bytes: object,
+    when_full: str,
+    share: float | None,
+    least: object,
+    lease_s: float,
 ) -> None:
     """ConfigurationError for what makes no sense."""
+    if isinstance(store, str | os.PathLike):
+        raise ConfigurationError(f"DeadLetters({store!r}): has to be a store; write SqliteLetters({store!r})")
     _text("DeadLetters.name", name, _MOST_NAME)
     for what, value, low in (("most", most, 1), ("most_bytes", most_bytes, 4096), ("least", least, 1)):
         if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= 1 << 50:

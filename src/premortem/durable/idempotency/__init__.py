@@ -91,8 +91,8 @@ class Idempotency:
         clock: Clock | None = None,
     ) -> None:
         check(
-            ttl_s=ttl_s, in_flight_s=in_flight_s, wait_s=wait_s, on_unknown=on_unknown, nothing_done=nothing_done,
-            most_bytes=most_bytes,
+            store, ttl_s=ttl_s, in_flight_s=in_flight_s, wait_s=wait_s, on_unknown=on_unknown,
+            nothing_done=nothing_done, most_bytes=most_bytes,
         )  # fmt: skip
         self.store = store
         self._ttl_s, self._in_flight_s, self._wait_s, self._on_unknown = ttl_s, in_flight_s, wait_s, on_unknown

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from premortem.errors import ConfigurationError
 
 MOST_KEY = 512
@@ -9,9 +11,18 @@ _YEARS_S = 10 * 366 * 86_400
 
 
 def check(  # noqa: PLR0913 - all that it is told
-    *, ttl_s: float, in_flight_s: float, wait_s: float, on_unknown: str, nothing_done: object, most_bytes: object
+    store: object,
+    *,
+    ttl_s: float,
+    in_flight_s: float,
+    wait_s: float,
+    on_unknown: str,
+    nothing_done: object,
+    most_bytes: object,
 ) -> None:
     """ConfigurationError for what makes no sense."""
+    if isinstance(store, str | os.PathLike):
+        raise ConfigurationError(f"Idempotency({store!r}): has to be a store; write SqliteKeys({store!r})")
     times: tuple[tuple[str, object, float, float], ...] = (
         ("ttl_s", ttl_s, 0.001, _YEARS_S), ("in_flight_s", in_flight_s, 0.001, 7 * 86_400), ("wait_s", wait_s, 0, 3600),
     )  # fmt: skip
