@@ -65,8 +65,7 @@ class Checkpoint:
     ) -> None:
         if isinstance(store, str | os.PathLike):
             raise ConfigurationError(f"Checkpoint({store!r}): has to be a store; write FileStore({store!r})")
-        if not isinstance(name, str) or not 0 < len(name) <= _LONGEST_NAME or not name.isprintable():
-            raise ConfigurationError(f"checkpoint name {name!r}: has to be 1 to 200 printable characters")
+        _named(name)
         _whole("schema", schema)
         _whole("keep", keep)
         _whole("most_missed", most_missed)
@@ -235,6 +234,11 @@ class Checkpoint:
                 f"checkpoint {self.name!r}", "; ".join(f"version {number}: {why}" for number, why in found.flaws),
                 "restore one from a copy, or find out from the data how far it came and forget() it",
             )  # fmt: skip
+
+
+def _named(name: object) -> None:
+    if not isinstance(name, str) or not 0 < len(name) <= _LONGEST_NAME or not name.isprintable():
+        raise ConfigurationError(f"checkpoint name {name!r}: has to be 1 to 200 printable characters")
 
 
 def _whole(what: str, value: int) -> None:
