@@ -30,6 +30,17 @@ frame = pandas.read_excel(sys.argv[1], engine="openpyxl")
 engine = sqlalchemy.create_engine(sys.argv[2].replace("postgresql://", "postgresql+psycopg://"))
 frame.to_sql("raw_transactions", engine, if_exists="replace", index=False)
 """
+ELSEWHERE = """## Elsewhere
+
+Each of these pages is written by a command of its own, with its date and versions.
+
+| what | page | command |
+| --- | --- | --- |
+| policies beside tenacity and others | [docs/policies/benchmarks.md](docs/policies/benchmarks.md) | `make bench-policies` |
+| proxy and sweep beside socat, nginx, haproxy | [docs/faults/benchmarks.md](docs/faults/benchmarks.md) | `make bench-faults` |
+| the retail pipeline beside COPY, dlt, pandas | [docs/retail-benchmarks.md](docs/retail-benchmarks.md) | `make bench-retail` |
+| the outbox beside its peers | [docs/durable/outbox-benchmarks.md](docs/durable/outbox-benchmarks.md) | `make bench-outbox` |
+"""
 
 
 @dataclass
@@ -149,7 +160,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="premortem-bench-") as scratch:
         folder = Path(scratch)
         folder.chmod(0o755)  # servers of ours run as another user where we are root
-        parts = [head(), gallery(folder), start_up(folder), ingest(folder)]
+        parts = [head(), gallery(folder), start_up(folder), ingest(folder), ELSEWHERE]
     sys.stdout.write("\n".join(parts))
 
 
