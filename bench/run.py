@@ -30,17 +30,13 @@ frame = pandas.read_excel(sys.argv[1], engine="openpyxl")
 engine = sqlalchemy.create_engine(sys.argv[2].replace("postgresql://", "postgresql+psycopg://"))
 frame.to_sql("raw_transactions", engine, if_exists="replace", index=False)
 """
-ELSEWHERE = """## Elsewhere
-
-Each of these pages is written by a command of its own, with its date and versions.
-
-| what | page | command |
-| --- | --- | --- |
-| policies beside tenacity and others | [docs/policies/benchmarks.md](docs/policies/benchmarks.md) | `make bench-policies` |
-| proxy and sweep beside socat, nginx, haproxy | [docs/faults/benchmarks.md](docs/faults/benchmarks.md) | `make bench-faults` |
-| the retail pipeline beside COPY, dlt, pandas | [docs/retail-benchmarks.md](docs/retail-benchmarks.md) | `make bench-retail` |
-| the outbox beside its peers | [docs/durable/outbox-benchmarks.md](docs/durable/outbox-benchmarks.md) | `make bench-outbox` |
-"""
+# Each is written by a command of its own.
+ELSEWHERE = (
+    ("policies beside tenacity and others", "docs/policies/benchmarks.md", "bench-policies"),
+    ("proxy and sweep beside socat, nginx, haproxy", "docs/faults/benchmarks.md", "bench-faults"),
+    ("the retail pipeline beside COPY, dlt, pandas", "docs/retail-benchmarks.md", "bench-retail"),
+    ("the outbox beside its peers", "docs/durable/outbox-benchmarks.md", "bench-outbox"),
+)
 
 
 @dataclass
@@ -154,13 +150,19 @@ def head() -> str:
     )
 
 
+def elsewhere() -> str:
+    """Where the other figures are."""
+    rows = (f"| {what} | [{page}]({page}) | `make {target}` |" for what, page, target in ELSEWHERE)
+    return "\n".join(("## Elsewhere\n", "| what | page | command |", "| --- | --- | --- |", *rows, ""))
+
+
 def main() -> None:
     """Measure everything; the page goes to standard output."""
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # as users run it: compiled once
     with tempfile.TemporaryDirectory(prefix="premortem-bench-") as scratch:
         folder = Path(scratch)
         folder.chmod(0o755)  # servers of ours run as another user where we are root
-        parts = [head(), gallery(folder), start_up(folder), ingest(folder), ELSEWHERE]
+        parts = [head(), gallery(folder), start_up(folder), ingest(folder), elsewhere()]
     sys.stdout.write("\n".join(parts))
 
 
