@@ -108,6 +108,9 @@ def test_rows_that_others_count_as_known_are_not_taken_away(tmp_path: Path, data
     with pytest.raises(ConfigurationError, match="batches 2 were loaded by content"):
         withdraw(batches[:1], database_url)
     assert count()[0] == 60
+    later = write_sample(tmp_path / "c.csv", 60, seed=1, dirty=False).path
+    (file,) = run([later], database_url).files  # nobody can have counted on rows that came after all others
+    assert withdraw([file.batch], database_url)[0].loaded == 60
     withdraw(batches, database_url)
     assert count() == (0, 0, 0)
     (file,) = run([second], database_url, by="content").files

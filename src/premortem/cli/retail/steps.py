@@ -19,6 +19,6 @@ def print_steps(steps: Sequence[StepReport]) -> None:
         if step.left_out:
             out = ", ".join(f"{month:%Y-%m}" for month in step.left_out)
             click.secho(
-                f"  warning: {out}: taken out by retention, and left alone; what is new there is in bronze only",
+                f"  warning: {out}: taken out by retention, and left alone; what has changed there is in bronze only",
                 fg="yellow",
             )

@@ -22,6 +22,16 @@ from premortem.systems.retail.progress import try_lock
 from premortem.systems.retail.settings import RetailSettings, read_settings
 from premortem.systems.retail.target import parse_target
 
+# Batches with known rows that began after one of ours, or went on after its first rows were there.
+_LEANING = """
+select k.id from bronze.batches k
+where k.rows_known > 0 and k.id <> all (%(batches)s) and exists (
+    select from bronze.batches w where w.id = any (%(batches)s) and w.rows_loaded > 0 and (
+        k.id > w.id or k.finished_at >= coalesce(
+            (select min(c.committed_at) from bronze.chunks c where c.batch = w.id), w.finished_at)
+    )
+) order by k.id
+"""
 _MONTHS = """
 insert into bronze.withdrawn select distinct date_trunc('month', invoicedate)::date, now()
 from bronze.raw_transactions where batch = any (%(batches)s)
@@ -101,9 +111,7 @@ def _take_out(session: Session, batches: list[int]) -> tuple[Withdrawn, ...]:
             " from bronze.batches b where b.id = any (%s) order by b.id",
             [batches],
         ).fetchall()
-        leaning = session.connection.execute(
-            "select id from bronze.batches where rows_known > 0 and id <> all (%s) order by id", [batches]
-        ).fetchall()
+        leaning = session.connection.execute(_LEANING.encode(), {"batches": batches}).fetchall()
     if leaning:
         others = " ".join(str(batch) for (batch,) in leaning)
         raise ConfigurationError(
