@@ -16,7 +16,10 @@ from premortem.model.recipe import Recipe
 from premortem.model.sweep import Point
 
 DEFAULTS = ("kill", "EIO", "ENOSPC", "short", "sever", "ECONNREFUSED")
-_KILLS = frozenset({"kill", "kill all"})
+# What strikes once and not from there on: the dead make no more calls, and nobody is interrupted for ever. A program
+# that tries again, as it has to, would never end, and be told to hang.
+_ONCE = frozenset({"kill", "kill all", "EINTR", "EAGAIN", "EWOULDBLOCK"})
+_TOLD = 100  # strikes of one run: a program that tries again without end has some hundred thousand
 _ALLOCATES = frozenset(
     {"open", "write", "pwrite", "writev", "pwritev", "sendfile", "copy_file_range", "fallocate"}
     | {"rename", "mkdir", "link", "symlink"}
@@ -55,9 +58,7 @@ class SyscallSource:
         for one in seen:
             for effect in effects or DEFAULTS:
                 if suits(effect, self._seen[one]):
-                    points += (
-                        once(one, "before", effect) if effect in _KILLS else once_and_onward(one, "before", effect)
-                    )
+                    points += once(one, "before", effect) if effect in _ONCE else once_and_onward(one, "before", effect)
         return tuple(points)
 
     def strike(self, start: Start, recipe: Recipe) -> Ended:
@@ -74,7 +75,7 @@ class SyscallSource:
             )  # fmt: skip
         except ConfigurationError as error:
             return Ended(127, failed=str(error)), ()
-        strikes = tuple(dict.fromkeys(str(one.operation) for one in ran.struck))
+        strikes = tuple(dict.fromkeys(str(one.operation) for one in ran.struck[:_TOLD]))
         ours = any(isinstance(one.decision, syscalls.Kill) for one in ran.struck) and ran.status in KILLED
         ended = Ended(ran.status, ran.timed_out, ran.output, ran.elapsed_s, strikes, killed=ours and not ran.timed_out)
         return ended, ran.operations

@@ -22,7 +22,10 @@ class Fail:
 
 @dataclass(frozen=True, slots=True)
 class Short:
-    """Half of the bytes are written or sent, or half of what is there is read: what POSIX allows at any time."""
+    """Half of the bytes are written, sent or copied, or half of what is there is read: what POSIX allows at any time.
+
+    A read of a connection that would wait for its peer waits, and then gets half of what has come.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +49,7 @@ class Kill:
 
 @dataclass(frozen=True, slots=True)
 class Sever:
-    """The connection is shut down first, for good. Then the call takes place, and the kernel makes the errors.
+    """The connection is shut down first, for good: a read is at its end, for all else the kernel makes the errors.
 
     What had arrived and was not read is lost. With an `errno` this one call fails with that, and the kernel makes the
     errors of all that follow. A bare errno on a connection that stays alive is no fault that happens: libpq, told so,

@@ -3,28 +3,33 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import signal
 import socket
-import termios
-from array import array
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from premortem.errors import FaultError
-from premortem.faults.syscalls import memory
-from premortem.faults.syscalls.calls import READS, SENDS, Call
+from premortem.faults.syscalls.calls import Call
 from premortem.faults.syscalls.decisions import Decision, Drop, Fail, Go, Kill, Pause, Sever, Short
 from premortem.faults.syscalls.operations import Operation
-from premortem.faults.syscalls.reading import Arguments, pieces
+from premortem.faults.syscalls.reading import Arguments
 from premortem.faults.syscalls.structs import take_descriptor
+from premortem.faults.syscalls.transfers import (
+    COPIES,
+    READS,
+    WRITES,
+    copied,
+    half_read,
+    half_written,
+    takes_only_bytes,
+    unread,
+    would_wait,
+)
 
-_WRITTEN = frozenset({"write", "pwrite", "writev", "pwritev"})
-_BYTES_OUT = _WRITTEN | SENDS
-_BYTES_IN = frozenset({"read", "pread", "recvfrom"})
+_BYTES_OUT = WRITES | COPIES
 _NO_RESULT = frozenset(
     {"fsync", "fdatasync", "sync_file_range", "syncfs", "sync", "truncate", "ftruncate", "fallocate"}
     | {"rename", "unlink", "rmdir", "mkdir", "link", "symlink", "shutdown"}
@@ -69,7 +74,7 @@ GO_ON = Answer(go_on=True, strikes=False)
 def can_strike(decision: Decision, operation: Operation) -> bool:
     """Whether that can happen to that call: an fsync has no half, and an open cannot be pretended."""
     if isinstance(decision, Short):
-        return operation.call in _BYTES_OUT | _BYTES_IN and (operation.size or 0) > 1
+        return operation.call in _BYTES_OUT | READS and (operation.size or 0) > 1
     if isinstance(decision, Drop):
         return operation.call in _BYTES_OUT | _NO_RESULT
     if isinstance(decision, Sever):
@@ -98,24 +103,42 @@ def carry_out(decision: Decision, waiting: Waiting) -> Answer | None:  # noqa: P
             case Short():
                 return _short(waiting)
             case Sever(errno=number):
-                _on_descriptor(waiting, _shut_down)
-                return Answer(error=-number) if number else Answer(go_on=True)
+                return _severed(waiting, number)
     except ProcessLookupError:  # it was killed meanwhile
         return None
+
+
+def has_to_wait(decision: Decision, waiting: Waiting) -> bool:
+    """Whether there is nothing yet that it could happen to: half of an answer that has still to come.
+
+    The program would wait for it in its call, so the call can wait as well. FaultError as `carry_out`.
+    """
+    if not isinstance(decision, Short) or waiting.call.name not in READS or waiting.operation.kind != "socket":
+        return False
+    try:
+        return bool(_on_descriptor(waiting, would_wait))
+    except OSError:  # gone, or no socket any more: whatever comes of it shows in `carry_out`
+        return False
 
 
 def _dropped(waiting: Waiting) -> Answer:
     """The position in the file moves on: what follows is written where the program thinks that it is."""
     size = waiting.operation.size or 0
-    if waiting.call.name in {"write", "writev"} and waiting.operation.kind == "file":
+    if waiting.call.name in COPIES:
+        _copied(waiting, drop=True)
+    elif waiting.call.name in {"write", "writev"} and waiting.operation.kind == "file":
         _on_descriptor(waiting, lambda ours: os.lseek(ours, size, os.SEEK_CUR))
     return Answer(value=size if waiting.call.name in _BYTES_OUT else 0)
 
 
 def _short(waiting: Waiting) -> Answer:
-    half = _half_read if waiting.call.name in READS else _half_written
+    call, told = waiting.call, (waiting.thread, waiting.call, waiting.arguments, waiting.operation)
     try:
-        done = _on_descriptor(waiting, lambda ours: half(ours, waiting))
+        if call.name in COPIES:
+            done = _copied(waiting, drop=False)
+        else:
+            half = half_read if call.name in READS else half_written
+            done = _on_descriptor(waiting, lambda ours: half(ours, *told))
     except BlockingIOError:  # nothing to be read yet, or no room to send: the call may wait for it, we may not
         return GO_ON
     except OSError as error:
@@ -123,37 +146,26 @@ def _short(waiting: Waiting) -> Answer:
     return Answer(value=done) if done else GO_ON
 
 
-def _half_read(ours: int, waiting: Waiting) -> int:
-    """Half of what there is to read: half of a large buffer would be all of a small answer. 0: no two bytes."""
-    _, thread, _, call, arguments, operation = waiting
-    connected = operation.kind == "socket"
-    half = min(operation.size or 0, _unread(ours) if connected else _left(ours, call, arguments)) // 2
-    if not half:
-        return 0
-    if connected:
-        peek = arguments[3] & socket.MSG_PEEK if call.name == "recvfrom" else 0  # what is looked at is to stay there
-        with socket.socket(fileno=os.dup(ours)) as connection:
-            data = connection.recv(half, socket.MSG_DONTWAIT | peek)
-    else:
-        data = os.read(ours, half) if call.offset is None else os.pread(ours, half, arguments[call.offset])
-    assert call.buffer is not None
-    return memory.write(thread, arguments[call.buffer], data)
+def _copied(waiting: Waiting, *, drop: bool) -> int:
+    call, told = waiting.call, (waiting.thread, waiting.call, waiting.arguments, waiting.operation)
+    assert call.source is not None
+    source = waiting.arguments[call.source] & 0xFFFFFFFF
+    return _on_descriptor(
+        waiting, lambda out: _on_descriptor(waiting, lambda of: copied(out, of, *told, drop=drop), source)
+    )
 
 
-def _left(ours: int, call: Call, arguments: Arguments) -> int:
-    """Bytes of a file from where it is read."""
-    position = os.lseek(ours, 0, os.SEEK_CUR) if call.offset is None else arguments[call.offset]
-    return max(0, os.fstat(ours).st_size - position)
+def _severed(waiting: Waiting, number: int) -> Answer:
+    """Cut off, and the errno if there is one; else a read is at its end, and the kernel answers all other calls.
 
-
-def _half_written(ours: int, waiting: Waiting) -> int:
-    _, thread, _, call, arguments, operation = waiting
-    half = (operation.size or 0) // 2
-    data = memory.gather(thread, pieces(thread, call, arguments), half)
-    if operation.kind == "socket":
-        with socket.socket(fileno=os.dup(ours)) as connection:
-            return connection.send(data, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
-    return os.write(ours, data) if call.offset is None else os.pwrite(ours, data, arguments[call.offset])
+    A read that were let go on would be at its end or be reset, depending on whether the peer has just sent more: the
+    program that takes the end for the end of an answer would be found one time and missed the next.
+    """
+    _on_descriptor(waiting, _shut_down)
+    if number:
+        return Answer(error=-number)
+    at_its_end = waiting.call.name in READS and takes_only_bytes(waiting.thread, waiting.call, waiting.arguments)
+    return Answer() if at_its_end else Answer(go_on=True)
 
 
 def _shut_down(ours: int) -> int:
@@ -164,22 +176,17 @@ def _shut_down(ours: int) -> int:
     """
     with socket.socket(fileno=os.dup(ours)) as connection, suppress(OSError):  # it is down already, or a listener
         connection.shutdown(socket.SHUT_RDWR)
-        while waiting := _unread(ours):
+        while waiting := unread(ours):
             connection.recv(waiting, socket.MSG_DONTWAIT)
     return 0
 
 
-def _unread(ours: int) -> int:
-    """Bytes; asked beforehand, because a `recv` too many would take the error that the program is to see."""
-    count = array("i", [0])
-    fcntl.ioctl(ours, termios.FIONREAD, count)
-    return count[0]
-
-
-def _on_descriptor(waiting: Waiting, act: Callable[[int], int]) -> int:
-    """`act` on a descriptor of ours for the open file that the call is about."""
+def _on_descriptor(waiting: Waiting, act: Callable[[int], int], descriptor: int | None = None) -> int:
+    """`act` on a descriptor of ours for the open file that the call is about, or for another one of the program's."""
     try:
-        ours = take_descriptor(waiting.process, waiting.operation.descriptor)
+        ours = take_descriptor(
+            waiting.process, waiting.operation.descriptor if descriptor is None else descriptor
+        )  # fmt: skip
     except PermissionError as error:
         raise FaultError(
             f"{waiting.operation}: pidfd_getfd is refused here ({error}), and without it no connection can be cut and"

@@ -22,7 +22,7 @@ from premortem.faults.syscalls import structs
 from premortem.faults.syscalls.by_recipe import ByRecipe
 from premortem.faults.syscalls.calls import Call
 from premortem.faults.syscalls.decisions import GO, Decision, Kill, Pause
-from premortem.faults.syscalls.effects import GO_ON, Answer, Struck, Waiting, carry_out
+from premortem.faults.syscalls.effects import GO_ON, Answer, Struck, Waiting, carry_out, has_to_wait
 from premortem.faults.syscalls.keeper import STATUS
 from premortem.faults.syscalls.launch import Started
 from premortem.faults.syscalls.marker import MARK
@@ -34,6 +34,7 @@ Decide = Callable[[Operation], Decision]
 
 _POLLIN = select.POLLIN
 _DYING_S = 10.0  # how long a family that is killed may take to be gone
+_LOOK_AGAIN_S = 0.002  # at a call whose decision cannot take effect yet
 
 
 @dataclass(slots=True, eq=False)
@@ -52,7 +53,7 @@ class Supervisor:
     output: Output = field(default_factory=Output)
     status: int | None = None
     timed_out: bool = False
-    _held: list[tuple[float, int]] = field(default_factory=list)
+    _held: list[tuple[float, int, tuple[Decision, Waiting] | None]] = field(default_factory=list)
 
     def serve(self, deadline: float) -> None:
         """Answer until it has ended; at `deadline` (monotonic seconds) end it."""
@@ -128,8 +129,12 @@ class Supervisor:
         except OSError:
             return
         if isinstance(decision, Pause):
-            heapq.heappush(self._held, (time.monotonic() + decision.seconds, waiting.identity))
+            heapq.heappush(self._held, (time.monotonic() + decision.seconds, waiting.identity, None))
             self._tell(decision, waiting.operation)
+            return
+        if has_to_wait(decision, waiting):
+            again = (decision, waiting)
+            heapq.heappush(self._held, (time.monotonic() + _LOOK_AGAIN_S, waiting.identity, again))
             return
         answer = carry_out(decision, waiting)
         if isinstance(decision, Kill):
@@ -140,10 +145,14 @@ class Supervisor:
             self._tell(decision, waiting.operation)
 
     def _release(self) -> float:
-        """Let go on whatever has waited long enough; the seconds until the next one."""
+        """Let go on whatever has waited long enough, or strike it now; the seconds until the next one."""
         now = time.monotonic()
         while self._held and self._held[0][0] <= now:
-            self._send(heapq.heappop(self._held)[1], GO_ON)
+            _, identity, again = heapq.heappop(self._held)
+            if again:
+                self._strike(*again)
+            else:
+                self._send(identity, GO_ON)
         return self._held[0][0] - now if self._held else _DYING_S
 
     def _send(self, identity: int, answer: Answer) -> bool:
