@@ -126,11 +126,12 @@ def test_one_bad_file_does_not_stop_the_others(tmp_path: Path, database_url: str
     good = write_sample(tmp_path / "a.csv", 50, dirty=False).path
     bad = tmp_path / "b.csv"
     bad.write_text("a,b\n1,2\n")
-    report = run([bad, tmp_path / "none.csv", good], database_url)
-    assert [file.state for file in report.files] == ["failed", "failed", "loaded"]
+    report = run([bad, tmp_path / "none.csv", good, Path()], database_url)
+    assert [file.state for file in report.files] == ["failed", "failed", "loaded", "failed"]
+    assert (report.files[3].source, report.files[3].error[:16]) == (".", ".: is a folder, ")
     assert "missing columns" in report.files[0].error
     assert "there is no such file" in report.files[1].error
-    assert report.failed == report.files[:2]
+    assert report.failed == (*report.files[:2], report.files[3])
     assert count() == (50, 0, 1)
 
 

@@ -84,4 +84,4 @@ def _print_file(file: FileReport) -> None:
     click.echo(f"  {file.read:,} read = {file.loaded:,} loaded + {file.dead:,} dead-lettered{known}")
     for warning in file.warnings:
         click.secho(f"  warning: {warning}", fg="yellow")
-    click.echo(f"  {file.seconds:.2f} s, {file.chunks} chunks")
+    click.echo(f"  {file.seconds:.2f} s, {file.chunks} chunk{'' if file.chunks == 1 else 's'}")

@@ -26,7 +26,8 @@ def command(*, verify: bool, as_json: bool) -> None:
             click.secho(f"batch {file.batch}  {file.source}: {_state(file)}", bold=True)
             known = f" + {file.known:,} known" if file.known else ""
             click.echo(f"  {file.read:,} read = {file.loaded:,} loaded + {file.dead:,} dead-lettered{known}")
-            click.echo(f"  {file.chunks} chunks, last by {file.owner} at {file.changed_at:%Y-%m-%d %H:%M:%S %Z}")
+            chunks = "1 chunk" if file.chunks == 1 else f"{file.chunks} chunks"
+            click.echo(f"  {chunks}, last by {file.owner} at {file.changed_at:%Y-%m-%d %H:%M:%S %Z}")
         for batch in found.wrong:
             click.secho(
                 f"batch {batch}: what is there is not what was counted: `premortem retail withdraw {batch}`, then run "

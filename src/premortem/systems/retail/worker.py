@@ -18,6 +18,7 @@ from premortem.systems.retail.pieces import Pieces, open_pieces
 from premortem.systems.retail.progress import Claim
 from premortem.systems.retail.ready import Preparation, Ready, ahead
 from premortem.systems.retail.settings import RetailSettings
+from premortem.systems.retail.source import name_of
 from premortem.systems.retail.target import Target
 from premortem.systems.retail.tasks import Load, Manner, Todo
 
@@ -57,7 +58,7 @@ class Worker:
 
     def _file(self, number: int, path: Path, *, wait: bool) -> bool:
         """Whether the file is done with; False where another worker has it, or has taken it over."""
-        load = Load(path.name, self._now())
+        load = Load(name_of(path) or str(path), self._now())  # "." has no name
         try:
             with open_pieces(path, self._manner.sheet) as pieces:
                 load.source, load.sha256 = pieces.name, pieces.sha256
