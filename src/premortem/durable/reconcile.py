@@ -190,6 +190,12 @@ def orphans(  # noqa: PLR0913 - by keyword only, each with a default
 @contextmanager
 def _looking(expected: Side, actual: Side, columns: Columns) -> Iterator[tuple[Look, Look]]:
     """Both sides; the second at the moment of the first, where it can be."""
+    for side in (expected, actual):
+        if not hasattr(side, "look"):
+            raise ConfigurationError(
+                f"a side is {side!r:.80}: has to be something that can be looked at; write PostgresSide(connection, "
+                "query), SqliteSide(connection, query) or IterableSide(rows)"
+            )
     with ExitStack() as stack:
         first = stack.enter_context(expected.look(columns))
         yield first, stack.enter_context(actual.look(columns, first))

@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from premortem.durable.errors import StoreDownError
+from premortem.durable.sessions.postgres_connecting import checked, connected
 from premortem.durable.sessions.postgres_tables import (
     are_there,
     driver,
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     Connection = psycopg.Connection[Any]
     Cursor = psycopg.Cursor[tuple[Any, ...]]
 
-_CONNECT_S = 5
 # The bound is for one statement; the caller's own is back behind it, or with the caller's rollback.
 _BOUNDED = """
 SELECT set_config('premortem.lock_timeout', current_setting('lock_timeout'), true);
@@ -63,13 +63,12 @@ class PostgresSession:
         self.schema = valid_schema(schema)
         self._tables, self._owner, self._part = tables, owner, part
         self._wait_ms, self._answer_s = f"{max(1, round(wait_s * 1000))}", answer_s
-        self._url = place if isinstance(place, str) else ""
+        self._url = checked(place, owner) if isinstance(place, str) else ""
         self._given = None if isinstance(place, str) else place
         self._own: Connection | None = None
         self._process = os.getpid()
         self._thread = threading.RLock()
         self._texts: dict[str, bytes] = {}
-        driver()
 
     def __repr__(self) -> str:
         return f"{self._owner}(schema={self.schema!r})"
@@ -160,9 +159,7 @@ class PostgresSession:
         if self._process != os.getpid():  # a connection must not be carried through a fork
             self._own, self._process = None, os.getpid()
         if self._own is None or self._own.closed:
-            connection: Connection = driver().connect(
-                self._url, autocommit=True, connect_timeout=_CONNECT_S, application_name=f"premortem {self._part}"
-            )  # fmt: skip
+            connection = connected(self._url, repr(self), self._part)
             try:
                 with self._bounded(connection):
                     connection.execute(f"SET lock_timeout = {self._wait_ms}")

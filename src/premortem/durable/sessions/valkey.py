@@ -13,6 +13,8 @@ from premortem.durable.sessions.resp import Connection, Reply, RespError, Server
 from premortem.errors import ConfigurationError
 
 Command = tuple[str | bytes | int, ...]
+# What no waiting mends: it is not the server that has to come back.
+_REFUSED = ("WRONGPASS", "NOAUTH", "NOPERM", "ERR AUTH", "ERR DB index")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -82,6 +84,11 @@ class ValkeySession:
                 yield
             except (OSError, RespError) as error:
                 self._drop()
+                if isinstance(error, RespError) and str(error).startswith(_REFUSED):
+                    raise ConfigurationError(
+                        f"{self!r}: the server is there and refuses ({error}); check user, password and database in "
+                        "the URL, and what that user may do"
+                    ) from error
                 raise StoreDownError(repr(self), str(error) or type(error).__name__) from error
 
 
