@@ -12,7 +12,7 @@ import pytest
 
 from premortem.systems.retail.chunk import load_chunk
 from premortem.systems.retail.database import Session, open_session
-from premortem.systems.retail.errors import StaleClaimError
+from premortem.systems.retail.errors import LostRowsError, StaleClaimError
 from premortem.systems.retail.load import prepare
 from premortem.systems.retail.pieces import open_pieces
 from premortem.systems.retail.progress import Chunk, claim, sound_part
@@ -62,6 +62,20 @@ def test_an_older_claim_writes_nothing_though_no_chunk_came_between(
         assert load_chunk(new, theirs, ready, "1").chunk.epoch == theirs.epoch
 
 
+def test_a_chunk_that_another_has_committed_is_not_taken_for_ours(
+    tmp_path: Path, database_url: str, few: RetailSettings, sessions: tuple[Session, Session]
+) -> None:
+    """It has the number that ours would have, and other rows."""
+    old, new = sessions
+    with open_pieces(write_sample(tmp_path / "a.csv", 100, dirty=False).path) as pieces:
+        ours = claim(old, pieces, "old", "file", NOW)
+        theirs = claim(new, pieces, "new", "file", NOW)
+        larger = read_settings(database_url, chunk_rows=50)
+        load_chunk(new, theirs, next(Preparation(pieces, theirs, larger, by_content=False).all()), "1")
+        with pytest.raises(StaleClaimError, match="new has it now"):
+            load_chunk(old, ours, next(Preparation(pieces, ours, few, by_content=False).all()), "1")
+
+
 def sealed(*chunks: Chunk, of: str = FILE) -> list[tuple[Chunk, str]]:
     told, seal = [], of
     for chunk in chunks:
@@ -81,3 +95,31 @@ def test_one_row_that_is_changed_and_sealed_anew_gives_itself_away_at_the_next()
     forged = replace(FIRST, rows_loaded=9, rows_dead=1)
     (changed,) = sealed(forged)
     assert sound_part([changed, sealed(FIRST, SECOND)[1]], 7, FILE) == ([forged], changed[1])
+
+
+SWALLOW = """
+create function bronze.swallow() returns trigger language plpgsql as
+    $$ begin return case when new.source_row % 30 = 0 then null else new end; end $$;
+create trigger swallow before insert on bronze.raw_transactions for each row execute function bronze.swallow()
+"""
+
+
+def test_rows_that_the_database_does_not_take_are_missed(
+    tmp_path: Path, database_url: str, few: RetailSettings, sessions: tuple[Session, Session]
+) -> None:
+    """It reports no error: only its count says so."""
+    session = sessions[0]
+    with psycopg.connect(database_url) as connection:
+        connection.execute(SWALLOW)
+    with open_pieces(write_sample(tmp_path / "a.csv", 100, dirty=False).path) as pieces:
+        ours = claim(session, pieces, "old", "file", NOW)
+        first, second, *_ = Preparation(pieces, ours, few, by_content=False).all()
+        done = load_chunk(session, ours, first, "1")
+        with pytest.raises(LostRowsError, match="rolled back"):
+            load_chunk(session, ours.after(done.chunk, done.seal), second, "1")
+    session.close()
+    with psycopg.connect(database_url) as connection:
+        row = connection.execute(
+            "select max(source_row), (select count(*) from bronze.chunks) from bronze.raw_transactions"
+        )
+        assert row.fetchone() == (first.end.row - 1, 1)
