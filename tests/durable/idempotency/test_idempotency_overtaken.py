@@ -6,7 +6,9 @@ A race that is made certain: the other one writes while the first one decides.
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -41,8 +43,12 @@ def test_only_its_own_claim_gets_a_result_which_is_remembered_from_then_on() -> 
 
 
 @pytest.mark.parametrize(
-    ("one", "other"), [(1, 1.0), (1, "1"), (1, True), (None, "None"), ("a", b"a"), (["a", "b"], ["ab"]), ({}, [])]
-)
+    ("one", "other"),
+    [
+        (1, 1.0), (1, "1"), (1, True), (1, Decimal(1)), (1.0, Decimal("1.0")), (date(2026, 1, 1), Path("2026-01-01")),
+        (None, "None"), ("a", b"a"), (["a", "b"], ["ab"]), ({}, []),
+    ],
+)  # fmt: skip
 def test_values_of_two_kinds_are_two(one: object, other: object) -> None:
     assert fingerprint(one) != fingerprint(other)
     assert fingerprint([one]) != fingerprint([other])
