@@ -94,7 +94,7 @@ def test_whenever_and_however_a_run_is_ended_nothing_is_left(  # noqa: PLR0913 -
             os.killpg(process.pid, kind)
         else:
             process.send_signal(kind)
-        code = process.wait(10)
+        code = process.wait(30)
     journals = list(place.folder.glob(".premortem/runs/*/journal.jsonl"))
     assert code in ((CODES[kind],) if journals else (CODES[kind], *EARLY[kind]))
     eventually(lambda: find(str(place.temporary)), {}, 6.0)
