@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from premortem.durable.checkpoint.stores import Change, Decision, Kept
 from premortem.durable.errors import StoreDownError
+from premortem.durable.sessions.kept import OnSession
 from premortem.durable.sessions.postgres import PostgresSession
 from premortem.durable.sessions.postgres_tables import SCHEMA, make_tables
 
@@ -57,7 +58,7 @@ def create_tables(connection: Connection, *, schema: str = SCHEMA) -> None:
     make_tables(connection, _TABLES, schema)
 
 
-class PostgresStore:
+class PostgresStore(OnSession[PostgresSession]):
     """Keeps checkpoints in the tables of `create_tables`.
 
     `place` is an open connection, in whose transaction everything happens (in autocommit: in one of its own for each
@@ -68,17 +69,11 @@ class PostgresStore:
     def __init__(
         self, place: Connection | str, *, schema: str = SCHEMA, wait_s: float = 5.0, answer_s: float = 15.0
     ) -> None:
-        self._session = PostgresSession(
-            place, schema, _TABLES, owner="PostgresStore", part="checkpoint", wait_s=wait_s, answer_s=answer_s
+        super().__init__(
+            PostgresSession(
+                place, schema, _TABLES, owner="PostgresStore", part="checkpoint", wait_s=wait_s, answer_s=answer_s
+            )
         )
-
-    def __repr__(self) -> str:
-        return repr(self._session)
-
-    @property
-    def transactional(self) -> bool:
-        """As `CheckpointStore.transactional`."""
-        return self._session.transactional
 
     def read(self, name: str) -> Kept:
         """As `CheckpointStore.read`."""
@@ -104,10 +99,6 @@ class PostgresStore:
         """As `CheckpointStore.forget`."""
         with self._session.changing() as cursor:
             self._session.waiting(cursor, _REMOVE, {"name": name})
-
-    def close(self) -> None:
-        """Close the connection, if it is the store's own."""
-        self._session.close()
 
     def _write(self, cursor: Cursor, name: str, change: Change, *, new: bool) -> bool:
         """False where the name is new, and somebody else has made it first."""

@@ -11,6 +11,7 @@ import sqlite3
 from datetime import UTC, datetime
 
 from premortem.durable.checkpoint.stores import Change, Decision, Kept
+from premortem.durable.sessions.kept import OnSession
 from premortem.durable.sessions.sqlite import SqliteSession, create
 
 _TABLES = """
@@ -31,22 +32,14 @@ def create_tables(connection: sqlite3.Connection) -> None:
     create(connection, _TABLES)
 
 
-class SqliteStore:
+class SqliteStore(OnSession[SqliteSession]):
     """Keeps checkpoints in the file at a path, or in a connection on which `create_tables` was called.
 
     `wait_s`: how long to wait for another writer of the file (a connection of the caller's has its own time).
     """
 
     def __init__(self, place: str | os.PathLike[str] | sqlite3.Connection, *, wait_s: float = 5.0) -> None:
-        self._session = SqliteSession(place, _TABLES, owner="SqliteStore", wait_s=wait_s)
-
-    def __repr__(self) -> str:
-        return repr(self._session)
-
-    @property
-    def transactional(self) -> bool:
-        """As `CheckpointStore.transactional`."""
-        return self._session.transactional
+        super().__init__(SqliteSession(place, _TABLES, owner="SqliteStore", wait_s=wait_s))
 
     def read(self, name: str) -> Kept:
         """As `CheckpointStore.read`."""
@@ -68,10 +61,6 @@ class SqliteStore:
         with self._session.changing() as connection:
             connection.execute("DELETE FROM premortem_checkpoint WHERE name = ?", (name,))
             connection.execute("DELETE FROM premortem_checkpoint_head WHERE name = ?", (name,))
-
-    def close(self) -> None:
-        """Close the connection, if it is the store's own."""
-        self._session.close()
 
 
 def _write(connection: sqlite3.Connection, name: str, change: Change) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from premortem.durable.dead_letters.stores import Decision, Row, Tally
 from premortem.durable.errors import StoreDownError
+from premortem.durable.sessions.kept import OnSession
 from premortem.durable.sessions.postgres import PostgresSession
 from premortem.durable.sessions.postgres_tables import SCHEMA, make_tables
 
@@ -61,7 +62,7 @@ def create_tables(connection: Connection, *, schema: str = SCHEMA) -> None:
     make_tables(connection, _TABLES, schema)
 
 
-class PostgresLetters:
+class PostgresLetters(OnSession[PostgresSession]):
     """Keeps letters in the table of `create_tables`.
 
     `place` is an open connection, in whose transaction everything happens, or a URL: then the store makes the table,
@@ -72,17 +73,11 @@ class PostgresLetters:
     def __init__(
         self, place: Connection | str, *, schema: str = SCHEMA, wait_s: float = 5.0, answer_s: float = 15.0
     ) -> None:
-        self._session = PostgresSession(
-            place, schema, _TABLES, owner="PostgresLetters", part="dead letters", wait_s=wait_s, answer_s=answer_s
+        super().__init__(
+            PostgresSession(
+                place, schema, _TABLES, owner="PostgresLetters", part="dead letters", wait_s=wait_s, answer_s=answer_s
+            )
         )
-
-    def __repr__(self) -> str:
-        return repr(self._session)
-
-    @property
-    def transactional(self) -> bool:
-        """As `DeadLetterStore.transactional`."""
-        return self._session.transactional
 
     def together(self) -> AbstractContextManager[None]:
         """As `DeadLetterStore.together`."""
@@ -132,10 +127,6 @@ class PostgresLetters:
         told = {"name": name, "numbers": [row.number for row in rows], "documents": [row.document for row in rows]}
         with self._session.asking() as cursor:
             return cursor.execute(self._sql(_REMOVE), told).rowcount
-
-    def close(self) -> None:
-        """Close the connection, if it is the store's own."""
-        self._session.close()
 
     def _sql(self, text: str) -> bytes:
         return self._session.sql(text)

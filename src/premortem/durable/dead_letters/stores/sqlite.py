@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 
 from premortem.durable.dead_letters.stores import Decision, Row, Tally
+from premortem.durable.sessions.kept import OnSession
 from premortem.durable.sessions.sqlite import SqliteSession, create
 
 _TABLES = """
@@ -38,22 +39,14 @@ def create_tables(connection: sqlite3.Connection) -> None:
     create(connection, _TABLES)
 
 
-class SqliteLetters:
+class SqliteLetters(OnSession[SqliteSession]):
     """Keeps letters in the file at a path, or in a connection on which `create_tables` was called.
 
     `wait_s`: how long to wait for another writer of the file (a connection of the caller's has its own time).
     """
 
     def __init__(self, place: str | os.PathLike[str] | sqlite3.Connection, *, wait_s: float = 5.0) -> None:
-        self._session = SqliteSession(place, _TABLES, owner="SqliteLetters", wait_s=wait_s)
-
-    def __repr__(self) -> str:
-        return repr(self._session)
-
-    @property
-    def transactional(self) -> bool:
-        """As `DeadLetterStore.transactional`."""
-        return self._session.transactional
+        super().__init__(SqliteSession(place, _TABLES, owner="SqliteLetters", wait_s=wait_s))
 
     def together(self) -> AbstractContextManager[None]:
         """As `DeadLetterStore.together`."""
@@ -91,7 +84,3 @@ class SqliteLetters:
         """As `DeadLetterStore.remove`."""
         with self._session.changing() as connection:
             return sum(connection.execute(_REMOVE, (row.number, name, row.document)).rowcount for row in rows)
-
-    def close(self) -> None:
-        """Close the connection, if it is the store's own."""
-        self._session.close()

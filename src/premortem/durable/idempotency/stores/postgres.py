@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from premortem.durable.errors import InFlightError, StoreDownError
 from premortem.durable.idempotency.rules import Change, Decision, Gone, Record
+from premortem.durable.sessions.kept import OnSession
 from premortem.durable.sessions.postgres import PostgresSession
 from premortem.durable.sessions.postgres_tables import SCHEMA, make_tables
 
@@ -64,7 +65,7 @@ def create_tables(connection: Connection, *, schema: str = SCHEMA) -> None:
     make_tables(connection, _TABLES, schema)
 
 
-class PostgresKeys:
+class PostgresKeys(OnSession[PostgresSession]):
     """Keeps keys in the table of `create_tables`.
 
     `place` is an open connection, in whose transaction everything happens, or a URL: then the store makes the table,
@@ -75,19 +76,13 @@ class PostgresKeys:
     def __init__(
         self, place: Connection | str, *, schema: str = SCHEMA, wait_s: float = 5.0, answer_s: float = 15.0
     ) -> None:
-        self._session = PostgresSession(
-            place, schema, _TABLES, owner="PostgresKeys", part="idempotency", wait_s=wait_s, answer_s=answer_s
+        super().__init__(
+            PostgresSession(
+                place, schema, _TABLES, owner="PostgresKeys", part="idempotency", wait_s=wait_s, answer_s=answer_s
+            )
         )
         lock = _LOCK.replace("{key}", "%(key)s") if self._session.transactional else "true"
         self._read = self._sql(_READ.replace("{lock}", lock))
-
-    def __repr__(self) -> str:
-        return repr(self._session)
-
-    @property
-    def transactional(self) -> bool:
-        """As `IdempotencyStore.transactional`."""
-        return self._session.transactional
 
     def together(self) -> AbstractContextManager[None]:
         """As `IdempotencyStore.together`."""
@@ -119,10 +114,6 @@ class PostgresKeys:
         """As `IdempotencyStore.purge`."""
         with self._session.asking() as cursor:
             return cursor.execute(self._sql(_PURGE), {"now": now, "limit": limit}).rowcount
-
-    def close(self) -> None:
-        """Close the connection, if it is the store's own."""
-        self._session.close()
 
     def _write(self, cursor: Cursor, key: str, old: Record | None, change: Change) -> bool:
         """False where somebody else was faster."""

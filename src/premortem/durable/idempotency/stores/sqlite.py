@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 
 from premortem.durable.idempotency.rules import Decision, Gone, Record
+from premortem.durable.sessions.kept import OnSession
 from premortem.durable.sessions.sqlite import SqliteSession, create
 
 _TABLES = """
@@ -38,22 +39,14 @@ def create_tables(connection: sqlite3.Connection) -> None:
     create(connection, _TABLES)
 
 
-class SqliteKeys:
+class SqliteKeys(OnSession[SqliteSession]):
     """Keeps keys in the file at a path, or in a connection on which `create_tables` was called.
 
     `wait_s`: how long to wait for another writer of the file (a connection of the caller's has its own time).
     """
 
     def __init__(self, place: str | os.PathLike[str] | sqlite3.Connection, *, wait_s: float = 5.0) -> None:
-        self._session = SqliteSession(place, _TABLES, owner="SqliteKeys", wait_s=wait_s)
-
-    def __repr__(self) -> str:
-        return repr(self._session)
-
-    @property
-    def transactional(self) -> bool:
-        """As `IdempotencyStore.transactional`."""
-        return self._session.transactional
+        super().__init__(SqliteSession(place, _TABLES, owner="SqliteKeys", wait_s=wait_s))
 
     def together(self) -> AbstractContextManager[None]:
         """As `IdempotencyStore.together`."""
@@ -79,10 +72,6 @@ class SqliteKeys:
         """As `IdempotencyStore.purge`."""
         with self._session.changing() as connection:
             return connection.execute(_PURGE, ((now or datetime.now(UTC)).timestamp(), limit)).rowcount
-
-    def close(self) -> None:
-        """Close the connection, if it is the store's own."""
-        self._session.close()
 
 
 def _values(record: Record) -> tuple[object, ...]:
